@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+/** The tests that serve for every commit: no real processes, none that run for long. */
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/cluster/**', 'test/**/*.long.test.ts'],
+    maxWorkers: 2,
+    testTimeout: 30_000,
+  },
+});
