@@ -36,7 +36,7 @@ export interface Random {
   bytes(length: number): Uint8Array;
 }
 
-/** One end of a byte stream. Handlers may be set once, right after the socket is handed out. */
+/** One end of a byte stream. Handlers are set right after the socket is handed out; whoever it is handed on to sets its own, which replace them. */
 export interface Socket {
   /** `host:port` of the other end, for messages only. */
   readonly remote: string;
