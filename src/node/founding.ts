@@ -1,0 +1,144 @@
+/**
+ * Who belongs to the cluster: first start, and the judgement of every hello.
+ *
+ * A folder's identity is durable before its first hello. When all members of `--peers` answer that they are empty, the lowest
+ * id makes the founding record durable (cluster id; every id, address and folder identity), then says it in its hellos. An empty node
+ * whose identity is listed adopts the record durably, from any holder, at any time, before it votes.
+ *
+ * Invariants: a folder has at most one founding record, and it never changes; a node that has none neither votes nor
+ * acknowledges; a hello whose folder identity the record does not list counts for nothing. An identity missing from the record
+ * is a folder that was lost or never belonged: its node has forgotten votes and acknowledgements, and letting it in would let
+ * a majority forget a write.
+ */
+import type { Random } from '../env/env.js';
+import type { Founding, Log } from '../log/types.js';
+import type { Hello } from '../transport/types.js';
+import type { PeerAddress } from './options.js';
+
+export interface FoundingHost {
+  readonly id: number;
+  readonly address: string;
+  /** What --peers says; undefined for a cluster of one. */
+  readonly peers: readonly PeerAddress[] | undefined;
+  readonly log: Log;
+  readonly random: Random;
+  /** The record is durable here now. */
+  founded(founding: Founding): void;
+  /** This folder can never belong to the cluster: the node must stop. */
+  lost(reason: string): void;
+}
+
+export class Membership {
+  readonly #host: FoundingHost;
+  /** Members that said that they are empty, with the identity they said it with. */
+  readonly #empty = new Map<number, Uint8Array>();
+  /** Newest incarnation seen of each member. */
+  readonly #incarnations = new Map<number, { starts: number; nonce: number }>();
+
+  constructor(host: FoundingHost) {
+    this.#host = host;
+  }
+
+  get founding(): Founding | undefined {
+    return this.#host.log.founding;
+  }
+
+  /** Undefined lets the peer in; else the reason it is told. */
+  judge(hello: Hello): string | undefined {
+    const refusal = this.#judgeIncarnation(hello) ?? this.#judgeMembership(hello);
+    if (refusal === undefined) this.#incarnations.set(hello.id, { starts: hello.starts, nonce: hello.nonce });
+    return refusal;
+  }
+
+  #judgeIncarnation(hello: Hello): string | undefined {
+    const seen = this.#incarnations.get(hello.id);
+    if (!seen || hello.starts > seen.starts || (hello.starts === seen.starts && hello.nonce === seen.nonce))
+      return undefined;
+    return `node ${hello.id} was started ${seen.starts} times, and this one says ${hello.starts}: an old copy of its folder, or a second process with a copy of it`;
+  }
+
+  #judgeMembership(hello: Hello): string | undefined {
+    const own = this.founding;
+    if (own) return this.#judgeByRecord(own, hello);
+    if (hello.founding) return this.#adopt(hello.founding, hello);
+    return this.#noteEmpty(hello);
+  }
+
+  #judgeByRecord(own: Founding, hello: Hello): string | undefined {
+    if (hello.founding && !equalBytes(hello.founding.clusterId, own.clusterId))
+      return `node ${hello.id} at ${hello.address} belongs to another cluster`;
+    const member = own.members.find((m) => m.id === hello.id);
+    if (!member) return `the cluster has no member ${hello.id}`;
+    if (equalBytes(member.identity, hello.identity)) return undefined;
+    return `the data folder of node ${hello.id} is not the one that joined the cluster; if the folder was lost, put it back: a new one cannot take its place`;
+  }
+
+  /** This node is empty and hears of a cluster. */
+  #adopt(founding: Founding, hello: Hello): string | undefined {
+    const { id, address, log } = this.#host;
+    const listed = founding.members.find((m) => m.id === id);
+    if (listed && equalBytes(listed.identity, log.folder.identity)) {
+      log.found(founding);
+      this.#host.founded(founding);
+      return undefined;
+    }
+    if (listed?.address === address || founding.members.some((m) => m.address === address)) {
+      const reason = `the data folder is new, but the cluster of node ${hello.id} at ${hello.address} knows node ${id} at ${address} with another folder: it was lost or replaced; put the old folder back`;
+      this.#host.lost(reason);
+    }
+    return `node ${id} is not a member of the cluster of node ${hello.id}`;
+  }
+
+  #noteEmpty(hello: Hello): string | undefined {
+    const { peers } = this.#host;
+    if (!peers) return `node ${this.#host.id} is a cluster of one; start it with --peers to make it a member`;
+    if (!samePeers(peers, hello.peers))
+      return `node ${hello.id} was started with other --peers (${describe(hello.peers)}) than node ${this.#host.id} (${describe(peers)})`;
+    this.#empty.set(hello.id, hello.identity);
+    this.#foundIfComplete(peers);
+    return undefined;
+  }
+
+  #foundIfComplete(peers: readonly PeerAddress[]): void {
+    const { id, log } = this.#host;
+    if (peers.some((p) => p.id < id)) return;
+    if (!peers.every((p) => p.id === id || this.#empty.has(p.id))) return;
+    this.#found(
+      peers.map((p) => ({
+        id: p.id,
+        address: p.address,
+        identity: p.id === id ? log.folder.identity : this.#empty.get(p.id)!,
+      })),
+    );
+  }
+
+  /** A cluster of one founds itself, unless it has learned meanwhile that it belongs elsewhere. */
+  foundAlone(): void {
+    const { id, address, log } = this.#host;
+    if (this.founding) return;
+    this.#found([{ id, address, identity: log.folder.identity }]);
+  }
+
+  #found(members: Founding['members']): void {
+    const founding: Founding = {
+      clusterId: this.#host.random.bytes(16),
+      members: [...members].sort((a, b) => a.id - b.id),
+    };
+    this.#host.log.found(founding);
+    this.#host.founded(founding);
+  }
+}
+
+/** `1=127.0.0.1:8080,2=…`, as --peers takes it. */
+export function describe(peers: readonly PeerAddress[]): string {
+  return peers.map((p) => `${p.id}=${p.address}`).join(',');
+}
+
+export function samePeers(a: readonly PeerAddress[], b: readonly PeerAddress[]): boolean {
+  const sorted = (peers: readonly PeerAddress[]) => describe([...peers].sort((x, y) => x.id - y.id));
+  return sorted(a) === sorted(b);
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

@@ -1,0 +1,368 @@
+/**
+ * The node: one loop that puts store, Raft, log, transport and clients together.
+ *
+ * ## Concept
+ *
+ * Whatever arrives (clients' bytes, peers' messages, a completed disk write, a tick) is only taken in; then one *turn* at the
+ * end of the event loop's round carries out all of it: messages of Raft first, so that disk and network work early; then parse,
+ * seal, propose; then apply, answer. Under load a turn handles everything that arrived in the meantime, so batches grow by
+ * themselves (group commit), and no step works on one command.
+ *
+ *     clients → store.ingest → seal → Raft or the leader
+ *     Raft → log (one write in flight) and peers → commit → store.apply → replies
+ *
+ * ## Invariants
+ *
+ * - What `Ready` asks for is done in its order: hard state durable (synchronously) before any message of the same Ready.
+ * - Entries reach the store in the order of their indexes, each once, and only when committed.
+ * - Nothing is acknowledged by this node on behalf of bytes that its disk has not taken: `persisted` comes from the log alone.
+ * - A failed assertion or disk write stops the node: it answers nobody afterwards.
+ *
+ * ## Caveats
+ *
+ * Entries travel as buffers of the JavaScript heap: the store's memory is copied once on the way out and once on the way in to apply, so that
+ * no socket or disk write ever reads memory that the store uses again.
+ */
+import type { Env, Timer } from '../env/env.js';
+import { sealRecord } from '../log/record.js';
+import type { Founding, Log } from '../log/types.js';
+import { Raft } from '../raft/raft.js';
+import type { Entry, Ready } from '../raft/types.js';
+import { EntryType, HEADER_BYTES, type Store } from '../store/store.js';
+import type { PeerMessage, Transport } from '../transport/types.js';
+import { LogTime } from './log-time.js';
+import type { NodeOptions } from './options.js';
+import { Outbox } from './outbox.js';
+import { ReadBarrier } from './read-barrier.js';
+import { Sessions } from './sessions.js';
+import { controlReply } from './status.js';
+
+/** Raft's ticks in one heartbeat interval. */
+const ticksPerHeartbeat = 4;
+/** Most bytes of one append, and under way to one follower. */
+const maxAppendBytes = 4 * 1024 ** 2;
+const maxInflightBytes = 16 * 1024 ** 2;
+/** Bytes of committed entries handed to the store in one go. */
+const stageBytes = 4 * 1024 ** 2;
+/** A turn goes round this often at most before it lets others run. */
+const maxRounds = 8;
+
+export interface NodeParts {
+  readonly env: Env;
+  readonly options: NodeOptions;
+  readonly address: string;
+  readonly store: Store;
+  readonly log: Log;
+  readonly transport: () => Transport;
+  /** The node cannot go on. */
+  readonly fail: (error: Error) => void;
+}
+
+export class Node {
+  readonly sessions: Sessions;
+  readonly #parts: NodeParts;
+  readonly #store: Store;
+  readonly #log: Log;
+  readonly #outbox: Outbox;
+  readonly #reads: ReadBarrier;
+  readonly #logTime: LogTime;
+  readonly #timers: Timer[] = [];
+  #raft: Raft | undefined;
+  #turnWanted = false;
+  #inTurn = false;
+  #stopped = false;
+  /** Index of the last entry handed to the store. */
+  #staged = 0;
+  /** The store has been given entries that it has not finished. */
+  #applying = false;
+  /** CRCs of the payloads of records on their way through `propose`. */
+  readonly #payloadCrcs = new Map<Uint8Array, number>();
+
+  constructor(parts: NodeParts) {
+    const { env, store, log } = parts;
+    this.#parts = parts;
+    this.#store = store;
+    this.#log = log;
+    this.#logTime = new LogTime(env.clock, log);
+    this.#outbox = new Outbox(store, (...entry) => this.#dispatch(...entry));
+    this.#reads = new ReadBarrier(store, (id) => this.#raft?.readIndex(id), parts.options.heartbeatMs);
+    this.sessions = new Sessions(store, {
+      wake: () => this.wake(),
+      peer: (socket, first) => parts.transport().accept(socket, first),
+      control: (code) => controlReply(code, this),
+      applied: (sequence) => this.#outbox.decided(sequence),
+      gap: () => this.#outbox.sendAgain(),
+    });
+    log.onPersisted = (index, term) => {
+      this.#raft?.persisted(index, term);
+      this.wake();
+    };
+    log.onFailed = (error) => this.fail(error);
+    const tickMs = parts.options.heartbeatMs / ticksPerHeartbeat;
+    this.#timers.push(env.timers.every(tickMs, () => this.#tick()));
+    this.#timers.push(env.timers.every(1_000, () => this.#store.expire(this.#now() - parts.options.transactionIdleMs)));
+  }
+
+  get options(): NodeOptions {
+    return this.#parts.options;
+  }
+  get address(): string {
+    return this.#parts.address;
+  }
+  get store(): Store {
+    return this.#store;
+  }
+  get raft(): Raft | undefined {
+    return this.#raft;
+  }
+  get founding(): Founding | undefined {
+    return this.#log.founding;
+  }
+
+  #now(): number {
+    return this.#parts.env.clock.monotonic();
+  }
+
+  /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable. */
+  begin(founding: Founding): void {
+    const { options, env } = this.#parts;
+    const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
+    this.#raft = new Raft({
+      id: options.id,
+      voters: founding.members.map((m) => m.id),
+      hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
+      log: this.#log,
+      persisted: this.#log.lastIndex(),
+      commit: 0,
+      heartbeatTicks: ticksPerHeartbeat,
+      electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
+      random: () => env.random.float(),
+      maxAppendBytes,
+      maxInflightBytes,
+      seal: (index, term, record) => this.#seal(index, term, record),
+    });
+    this.wake();
+  }
+
+  /** The leader's header. The first entry of a log carries what the cluster begins with; later terms begin with a no-op (§5.4.2). */
+  #seal(index: number, term: number, record: Uint8Array | undefined): Uint8Array {
+    const { store, options, env } = this.#parts;
+    const header = { index, term, logTime: this.#logTime.stamp(term), wall: env.clock.wall() };
+    if (record === undefined && index === 1) {
+      const config = store.configRecord(options.memoryLimitBytes);
+      sealRecord(config.record, { ...header, type: EntryType.config }, config.payloadCrc, store.crc32c);
+      return config.record;
+    }
+    const bytes = record ?? new Uint8Array(HEADER_BYTES);
+    const crc = record === undefined ? store.crc32c(bytes.subarray(HEADER_BYTES)) : this.#payloadCrcs.get(record);
+    if (crc === undefined) throw new Error('a record was proposed without the CRC of its payload');
+    sealRecord(bytes, { ...header, type: record ? EntryType.data : EntryType.noop }, crc, store.crc32c);
+    return bytes;
+  }
+
+  /** Asks for a turn at the end of this round of the event loop. */
+  wake(): void {
+    if (this.#turnWanted || this.#stopped) return;
+    this.#turnWanted = true;
+    this.#parts.env.timers.defer(() => {
+      this.#turnWanted = false;
+      this.#guard(() => this.#turn());
+    });
+  }
+
+  #guard(action: () => void): void {
+    if (this.#stopped) return;
+    try {
+      action();
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #tick(): void {
+    this.#guard(() => {
+      const now = this.#now();
+      this.#raft?.tick();
+      this.#reads.repeat(now, false);
+      const deadline = now - this.#parts.options.requestTimeoutMs;
+      const hasLeader = (this.#raft?.leader ?? 0) !== 0;
+      this.#outbox.giveUp(deadline, hasLeader);
+      this.#outbox.nudge(now);
+      this.#reads.giveUp(deadline, hasLeader);
+      this.#turn();
+    });
+  }
+
+  /** A message of a peer's that the transport has checked. */
+  receive(message: PeerMessage): void {
+    this.#guard(() => {
+      const raft = this.#raft;
+      if (!raft) return;
+      if (message.type === 'forward') {
+        if (raft.role === 'leader' && message.term === raft.term) this.#propose(message.record, message.payloadCrc);
+        else {
+          const { from, to, sequence } = message;
+          this.#parts.transport().send({ type: 'refused', from: to, to: from, term: raft.term, sequence });
+        }
+      } else if (message.type === 'refused') {
+        if (message.from === raft.leader && message.term === raft.term) this.#outbox.sendAgain();
+      } else raft.step(message);
+      this.wake();
+    });
+  }
+
+  /** The link to a peer came up or broke. */
+  link(peer: number, up: boolean): void {
+    this.#guard(() => {
+      const raft = this.#raft;
+      if (!raft) return;
+      if (up) raft.reachable(peer);
+      else raft.unreachable(peer);
+      if (up && peer === raft.leader) this.#resend();
+      this.wake();
+    });
+  }
+
+  #resend(): void {
+    this.#outbox.sendAgain();
+    this.#reads.repeat(this.#now(), true);
+  }
+
+  #propose(record: Uint8Array, payloadCrc: number): boolean {
+    this.#payloadCrcs.set(record, payloadCrc);
+    const index = this.#raft?.propose([record]);
+    this.#payloadCrcs.delete(record);
+    return index !== undefined;
+  }
+
+  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): 'proposed' | 'sent' | 'nobody' {
+    const raft = this.#raft;
+    if (!raft || raft.leader === 0) return 'nobody';
+    if (raft.role === 'leader') return this.#propose(record, payloadCrc) ? 'proposed' : 'nobody';
+    const transport = this.#parts.transport();
+    if (!transport.isUp(raft.leader)) return 'nobody';
+    const { id } = this.#parts.options;
+    transport.send({ type: 'forward', from: id, to: raft.leader, term: raft.term, sequence, record, payloadCrc });
+    return 'sent';
+  }
+
+  #turn(): void {
+    if (this.#inTurn) throw new Error('a turn began inside a turn');
+    this.#inTurn = true;
+    let rounds = 0;
+    let more: boolean;
+    do {
+      this.#pump();
+      const now = this.#now();
+      this.#store.ingest(now);
+      this.#outbox.send(now);
+      this.#reads.start(now);
+      this.#pump();
+      this.#log.flush();
+      this.#parts.transport().flush();
+      const unfinished = this.#apply() || this.#reads.evaluate();
+      this.sessions.flush();
+      if (unfinished) this.wake();
+      more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
+    } while (more && ++rounds < maxRounds);
+    if (more) this.wake();
+    this.#parts.transport().flush();
+    this.#inTurn = false;
+  }
+
+  /** Carries out all that Raft asks for. */
+  #pump(): void {
+    const raft = this.#raft;
+    if (!raft) return;
+    for (let ready = raft.ready(); ready; ready = raft.ready()) this.#carryOut(raft, ready);
+  }
+
+  #carryOut(raft: Raft, ready: Ready): void {
+    if (ready.hardState) this.#log.saveVote({ ...ready.hardState, starts: this.#log.vote.starts });
+    if (ready.entries.length > 0) {
+      this.#log.append(ready.entries);
+      this.#log.flush();
+    }
+    const transport = this.#parts.transport();
+    for (const message of ready.messages) transport.send(message);
+    for (const { id, index } of ready.reads) this.#reads.answer(id, index);
+    if (ready.changed) {
+      if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);
+      else if (raft.leader !== 0) this.#parts.options.log('info', `follows node ${raft.leader} in term ${raft.term}`);
+      this.#resend();
+    }
+  }
+
+  /** Hands committed entries to the store; true when it has more to do and others should run first. */
+  #apply(): boolean {
+    const commit = this.#raft?.commit ?? 0;
+    while (this.#applying || this.#staged < commit) {
+      if (!this.#applying) this.#stage(commit);
+      const state = this.#store.apply();
+      if (state === 'no-memory')
+        throw new Error(
+          `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
+        );
+      this.#applying = state === 'more';
+      if (this.#applying) return true;
+    }
+    return false;
+  }
+
+  #stage(commit: number): void {
+    const entries: Entry[] = this.#log.entries(this.#staged + 1, commit, stageBytes);
+    for (const entry of entries) {
+      if (entry.index !== this.#staged + 1)
+        throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
+      if (!this.#store.stage(entry.bytes)) break;
+      this.#staged = entry.index;
+      this.#applying = true;
+    }
+    if (!this.#applying) throw new Error(`the store has no room for entry ${this.#staged + 1}`);
+  }
+
+  /** Stops at once: answers nobody any more. */
+  fail(error: Error): void {
+    if (this.#stopped) return;
+    this.#halt();
+    this.sessions.destroy();
+    this.#parts.fail(error);
+  }
+
+  #halt(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers) timer.cancel();
+  }
+
+  /** Takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */
+  async stop(graceMs: number): Promise<void> {
+    if (this.#stopped) return;
+    this.sessions.stop();
+    const { timers } = this.#parts.env;
+    const deadline = this.#now() + graceMs;
+    const idle = () => this.#outbox.undecided === 0 && this.#store.openCommands === 0 && this.#reads.idle;
+    await new Promise<void>((resolve) => {
+      const look = (): void => {
+        if (this.#stopped || idle() || this.#now() >= deadline) resolve();
+        else timers.after(5, look);
+      };
+      this.wake();
+      timers.defer(() => timers.defer(look));
+    });
+    this.#guard(() => {
+      this.#outbox.stop();
+      this.#reads.stop();
+      this.sessions.flush();
+      this.sessions.end();
+    });
+    this.#halt();
+    await new Promise<void>((resolve) => {
+      const look = (): void => {
+        if (this.sessions.size === 0 || this.#now() >= deadline + graceMs) resolve();
+        else timers.after(5, look);
+      };
+      look();
+    });
+    this.sessions.destroy();
+  }
+}

@@ -1,0 +1,57 @@
+/** What a node is started with, and the errors it tells its user. */
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+export interface PeerAddress {
+  readonly id: number;
+  /** host:port */
+  readonly address: string;
+}
+
+export interface NodeOptions {
+  /** 1 … 65,535. */
+  readonly id: number;
+  readonly host: string;
+  /** 0 chooses a free port: for a cluster of one only. */
+  readonly port: number;
+  readonly dataDir: string;
+  /** All members, this node among them; undefined for a cluster of one, or to go on as the folder says. */
+  readonly peers: readonly PeerAddress[] | undefined;
+  readonly store: 'wasm' | 'js';
+  readonly requestTimeoutMs: number;
+  readonly heartbeatMs: number;
+  /** Election time-outs are drawn from this range. */
+  readonly electionMs: readonly [number, number];
+  readonly transactionIdleMs: number;
+  /** The replicated limit of logical bytes that a new cluster begins with. */
+  readonly memoryLimitBytes: number;
+  readonly log: (level: LogLevel, text: string) => void;
+  /** Bytes of a log segment; smaller in tests. */
+  readonly segmentBytes?: number;
+}
+
+/** The defaults of all that has one; a copy of these and `id`, `port`, `dataDir` is enough to start a node. */
+export const defaultNodeOptions = {
+  id: 1,
+  host: '127.0.0.1',
+  port: 8080,
+  peers: undefined,
+  store: 'wasm',
+  requestTimeoutMs: 5_000,
+  heartbeatMs: 100,
+  electionMs: [400, 800],
+  transactionIdleMs: 30_000,
+  memoryLimitBytes: 2 * 1024 ** 3,
+} as const;
+
+/** A reason not to start, or to stop: one line, meant for the user. */
+export class NodeError extends Error {}
+
+/** Splits host:port; the host may be an IPv6 address in brackets. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  const port = Number(address.slice(colon + 1));
+  if (colon <= 0 || !Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new NodeError(`"${address}" is no address: it should be host:port`);
+  return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port };
+}

@@ -1,0 +1,237 @@
+/**
+ * Clients' sockets and the store's slots: sniffs what a new connection speaks, feeds the store, writes what it answers,
+ * and holds back a client that sends without reading.
+ *
+ * Invariants: a socket is read only while neither the store holds its slot nor its own output is clogged; replies leave in the
+ * order in which the store gives them out; after `close` nothing is written to a slot's socket.
+ */
+import type { Socket } from '../env/env.js';
+import { sniff } from '../protocol/sniff.js';
+import { type Store, StoreEvent, type StoreSink } from '../store/store.js';
+
+/** Output that waits in a socket beyond this stops the parsing of its input, until it has drained. */
+const cloggedBytes = 1_048_576;
+/** Replies up to this length are cheaper to hand over as a string than as a copy. */
+const shortReplyBytes = 1_024;
+
+interface Session {
+  readonly socket: Socket;
+  /** -1 until the first bytes told what the connection speaks, and after it has closed. */
+  slot: number;
+  head: Uint8Array | undefined;
+  held: boolean;
+  clogged: boolean;
+  ended: boolean;
+}
+
+export interface SessionHost {
+  /** A turn is wanted: input has come. */
+  wake(): void;
+  /** The connection is a peer's. */
+  peer(socket: Socket, first: Uint8Array): void;
+  /** The reply, without its newline, to a control command. */
+  control(code: number): { reply: string; quit: boolean };
+  applied(sequence: number): void;
+  gap(sequence: number): void;
+}
+
+export class Sessions implements StoreSink {
+  readonly #store: Store;
+  readonly #host: SessionHost;
+  readonly #bySlot: (Session | undefined)[] = [];
+  readonly #all = new Set<Session>();
+  /** Events of the drain under way, three numbers each: acting on one may call the store, which is busy handing them out. */
+  #events: number[] = [];
+  #stopping = false;
+
+  constructor(store: Store, host: SessionHost) {
+    this.#store = store;
+    this.#host = host;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  accept(socket: Socket): void {
+    const session: Session = { socket, slot: -1, head: undefined, held: false, clogged: false, ended: false };
+    this.#all.add(session);
+    if (this.#stopping) {
+      socket.destroy();
+      return;
+    }
+    socket.on({
+      data: (bytes) => (session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes)),
+      end: () => this.#finish(session),
+      drain: () => this.#drained(session),
+      close: () => this.#closed(session),
+    });
+  }
+
+  #first(session: Session, bytes: Uint8Array): void {
+    if (session.ended) return;
+    const head = session.head ? Buffer.concat([session.head, bytes]) : bytes;
+    const what = sniff(head);
+    session.head = undefined;
+    switch (what.kind) {
+      case 'more':
+        session.head = head;
+        return;
+      case 'peer':
+        this.#all.delete(session);
+        this.#host.peer(session.socket, head);
+        return;
+      case 'reject':
+        this.#refuse(session, what.reply);
+        return;
+      case 'line':
+        this.#begin(session, head);
+    }
+  }
+
+  #begin(session: Session, head: Uint8Array): void {
+    session.slot = this.#store.open();
+    if (session.slot < 0) {
+      this.#refuse(session, 'ERR busy this node serves as many connections as it can; try another');
+      return;
+    }
+    this.#bySlot[session.slot] = session;
+    this.#feed(session, head);
+  }
+
+  #refuse(session: Session, reply: string): void {
+    session.ended = true;
+    session.socket.writeLatin1(`${reply}\n`);
+    session.socket.end();
+  }
+
+  #feed(session: Session, bytes: Uint8Array): void {
+    if (session.ended) return;
+    this.#store.feed(session.slot, bytes);
+    this.#host.wake();
+  }
+
+  #finish(session: Session): void {
+    if (session.ended) return;
+    // A first line that never became whole is still a client's line, cut short.
+    if (session.slot < 0 && session.head) this.#begin(session, session.head);
+    if (session.slot < 0) {
+      session.ended = true;
+      session.socket.end();
+      return;
+    }
+    this.#store.finish(session.slot);
+    this.#host.wake();
+  }
+
+  #drained(session: Session): void {
+    if (!session.clogged) return;
+    session.clogged = false;
+    if (session.slot < 0) return;
+    this.#store.pause(session.slot, false);
+    if (!session.held) session.socket.resume();
+    this.#host.wake();
+  }
+
+  #closed(session: Session): void {
+    this.#all.delete(session);
+    session.ended = true;
+    if (session.slot < 0) return;
+    this.#bySlot[session.slot] = undefined;
+    this.#store.close(session.slot);
+    session.slot = -1;
+    this.#host.wake();
+  }
+
+  output(slot: number, bytes: Uint8Array, start: number, end: number): void {
+    const session = this.#bySlot[slot];
+    if (!session || session.ended) return;
+    const { socket } = session;
+    const length = end - start;
+    if (length <= shortReplyBytes) {
+      socket.writeLatin1(Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1'));
+    } else {
+      // The store's memory is used again after this call: the socket gets a copy of its own.
+      const copy = Buffer.allocUnsafe(length);
+      copy.set(bytes.subarray(start, end));
+      socket.write(copy);
+    }
+    if (!session.clogged && socket.queued > cloggedBytes) {
+      session.clogged = true;
+      this.#store.pause(slot, true);
+      socket.pause();
+    }
+  }
+
+  event(kind: StoreEvent, slot: number, arg: number): void {
+    this.#events.push(kind, slot, arg);
+  }
+
+  /** Writes what the store has produced, then acts on its events, in their order. */
+  flush(): void {
+    this.#store.drain(this);
+    if (this.#events.length === 0) return;
+    const events = this.#events;
+    this.#events = [];
+    for (let i = 0; i < events.length; i += 3) this.#act(events[i] as StoreEvent, events[i + 1]!, events[i + 2]!);
+  }
+
+  #act(kind: StoreEvent, slot: number, arg: number): void {
+    if (kind === StoreEvent.applied) return this.#host.applied(arg);
+    if (kind === StoreEvent.gap) return this.#host.gap(arg);
+    const session = this.#bySlot[slot];
+    if (!session || session.ended) return;
+    switch (kind) {
+      case StoreEvent.control:
+        this.#control(session, arg);
+        break;
+      case StoreEvent.close:
+        this.#end(session);
+        break;
+      case StoreEvent.hold:
+        session.held = true;
+        session.socket.pause();
+        break;
+      case StoreEvent.unhold:
+        session.held = false;
+        if (!session.clogged) session.socket.resume();
+        break;
+    }
+  }
+
+  #control(session: Session, code: number): void {
+    const { reply, quit } = this.#host.control(code);
+    session.socket.write(Buffer.from(`${reply}\n`, 'utf8'));
+    if (quit) this.#end(session);
+    else this.#store.release(session.slot);
+  }
+
+  /** No more input is taken; what was written is sent, then FIN. */
+  #end(session: Session): void {
+    session.ended = true;
+    this.#bySlot[session.slot] = undefined;
+    this.#store.close(session.slot);
+    session.slot = -1;
+    session.socket.resume();
+    session.socket.end();
+  }
+
+  /** Takes no new input or connection; what is under way goes on. */
+  stop(): void {
+    this.#stopping = true;
+    for (const session of this.#all) session.socket.pause();
+  }
+
+  /** Sends what is written, then FIN, to all. */
+  end(): void {
+    for (const session of this.#all) {
+      session.ended = true;
+      session.socket.resume();
+      session.socket.end();
+    }
+  }
+
+  destroy(): void {
+    for (const session of this.#all) session.socket.destroy();
+  }
+}
