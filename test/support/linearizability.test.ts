@@ -74,7 +74,8 @@ describe('the checker finds', () => {
 
   it('the operation at fault among many, and names it', () => {
     const history: Operation[] = [];
-    for (let i = 0; i < 1000; i++) history.push(set(1, `v${i}`, 4 * i, 4 * i + 1), get(2, `v${i}`, 4 * i + 2, 4 * i + 3));
+    for (let i = 0; i < 1000; i++)
+      history.push(set(1, `v${i}`, 4 * i, 4 * i + 1), get(2, `v${i}`, 4 * i + 2, 4 * i + 3));
     history[1001] = get(2, 'v499', 4 * 500 + 2, 4 * 500 + 3);
     const found = checkLinearizable(history);
     expect(found.linearizable).toBe(false);
