@@ -177,10 +177,15 @@ export class Sessions implements StoreSink {
   }
 
   #act(kind: StoreEvent, slot: number, arg: number): void {
-    if (kind === StoreEvent.applied) return this.#host.applied(arg);
-    if (kind === StoreEvent.gap) return this.#host.gap(arg);
-    const session = this.#bySlot[slot];
-    if (!session || session.ended) return;
+    if (kind === StoreEvent.applied) this.#host.applied(arg);
+    else if (kind === StoreEvent.gap) this.#host.gap(arg);
+    else {
+      const session = this.#bySlot[slot];
+      if (session && !session.ended) this.#actOn(session, kind, arg);
+    }
+  }
+
+  #actOn(session: Session, kind: StoreEvent, arg: number): void {
     switch (kind) {
       case StoreEvent.control:
         this.#control(session, arg);
