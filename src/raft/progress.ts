@@ -1,0 +1,174 @@
+/**
+ * What a leader knows of one follower, and what it may send it (nextIndex and matchIndex of figure 2, with flow control).
+ *
+ *   probing      nothing is known of where the logs agree, or messages were lost: one append at a time, until one matches
+ *   replicating  appends go out back to back, each assuming that the one before arrived (dissertation §10.2.1), as long
+ *                as the bytes in flight stay within the limit
+ *
+ * Invariants: match < next; match never falls within a term (it counts what the follower has on disk); while
+ * replicating, what is in flight is what lies between match and next.
+ */
+import type { LogView } from './log-view.js';
+import type { NodeId } from './types.js';
+
+/** An append under way: its last entry, and its size. */
+interface Flight {
+  readonly last: number;
+  readonly bytes: number;
+}
+
+/** Longest wait of a follower that does not answer appends, in heartbeat intervals, before it is sent one again. */
+const MAX_PATIENCE = 4;
+
+export class Progress {
+  readonly id: NodeId;
+  /** Everything up to here is on the follower's disk and the same as the leader's. */
+  match = 0;
+  /** The next entry to send. */
+  next: number;
+  /** Send a heartbeat in the next Ready. */
+  heartbeatDue = false;
+  /** The commit index that the follower knows if nothing was lost. */
+  told = 0;
+  /** Tick of the term at which it was last heard of. */
+  heard = 0;
+  /** The link is down: appends would only be dropped. Heartbeats go on, and any sign of life ends it. */
+  unreachable = false;
+
+  #probing = true;
+  /** The append that probes, when one is under way. */
+  #probe: Flight | undefined;
+  /** The appends in flight while replicating, oldest first. */
+  #inflight: Flight[] = [];
+  #inflightBytes = 0;
+  /** The next entry alone does not fit beside what is in flight. */
+  #full = false;
+  /** Tick since which an answer is awaited that would show progress. */
+  #waitingSince = 0;
+  #patience = 1;
+
+  constructor(id: NodeId, next: number) {
+    this.id = id;
+    this.next = next;
+  }
+
+  get probing(): boolean {
+    return this.#probing;
+  }
+
+  get inflightBytes(): number {
+    return this.#inflightBytes;
+  }
+
+  /** Bytes that the next append may have; 0: nothing may be sent now. */
+  budget(maxAppendBytes: number, maxInflightBytes: number): number {
+    if (this.unreachable || this.#full) return 0;
+    if (this.#probing) return this.#probe !== undefined ? 0 : maxAppendBytes;
+    return Math.max(0, Math.min(maxAppendBytes, maxInflightBytes - this.#inflightBytes));
+  }
+
+  /** Whether an append of `bytes` may go although it exceeds its budget (an entry is never split). If not, it waits for an answer. */
+  admits(bytes: number, budget: number): boolean {
+    this.#full = bytes > budget && this.#inflightBytes > 0;
+    return !this.#full;
+  }
+
+  sent(last: number, bytes: number, now: number): void {
+    if (this.#probing) {
+      this.#probe = { last, bytes };
+      this.#waitingSince = now;
+    } else {
+      if (this.#inflight.length === 0) this.#waitingSince = now;
+      this.#fly({ last, bytes });
+    }
+  }
+
+  #fly(flight: Flight): void {
+    this.#inflight.push(flight);
+    this.#inflightBytes += flight.bytes;
+    this.next = flight.last + 1;
+  }
+
+  /** The follower has everything up to `index` on disk. True if that is news. */
+  accepted(index: number, now: number): boolean {
+    const news = index > this.match;
+    if (news) {
+      this.match = index;
+      this.#waitingSince = now;
+      this.#patience = 1;
+    }
+    if (this.#probing) {
+      if (index >= this.next - 1) this.#replicate();
+    } else {
+      this.#landed();
+    }
+    return news;
+  }
+
+  #replicate(): void {
+    const probe = this.#probe;
+    this.#probe = undefined;
+    this.#probing = false;
+    this.next = this.match + 1;
+    if (probe !== undefined && probe.last > this.match) this.#fly(probe);
+  }
+
+  /** Appends that are answered for are no longer in flight. */
+  #landed(): void {
+    let landed = 0;
+    while (landed < this.#inflight.length && this.#inflight[landed]!.last <= this.match) {
+      this.#inflightBytes -= this.#inflight[landed]!.bytes;
+      landed++;
+    }
+    if (landed > 0) {
+      this.#inflight.splice(0, landed);
+      this.#full = false;
+    }
+    if (this.next <= this.match) this.next = this.match + 1;
+  }
+
+  /**
+   * The follower refused the append behind entry `refused`; its log may match at `index`, where its term is `term`.
+   * A whole term is skipped at a time (§5.3, last paragraphs). Late refusals of what has been settled since are ignored.
+   */
+  refused(refused: number, index: number, term: number, log: LogView): void {
+    if (refused <= this.match || (this.#probing ? refused !== this.next - 1 : refused >= this.next)) return;
+    const high = Math.max(this.match, Math.min(index, refused - 1));
+    this.probe(log.lastWithTerm(this.match, high, term) + 1);
+  }
+
+  /** Begins anew, one append at a time, with entry `next`. */
+  probe(next: number = this.match + 1): void {
+    this.#probing = true;
+    this.#probe = undefined;
+    this.#inflight = [];
+    this.#inflightBytes = 0;
+    this.#full = false;
+    this.next = next;
+  }
+
+  /**
+   * The follower is alive but lacks entries that were sent: after a heartbeat interval without progress they count as
+   * lost. Each time in vain doubles the wait, so that a slow disk or a slow link is not sent the same over and over.
+   */
+  nudge(now: number, heartbeatTicks: number): void {
+    const waiting = this.#probing ? this.#probe !== undefined : this.#inflight.length > 0;
+    if (!waiting || now - this.#waitingSince < heartbeatTicks * this.#patience) return;
+    this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
+    this.probe();
+  }
+
+  /** The link broke. */
+  lost(): void {
+    this.unreachable = true;
+    this.probe();
+  }
+
+  /** The link is back: what it lacks goes at once, and a heartbeat with commit index and read round. */
+  found(): void {
+    this.unreachable = false;
+    this.#patience = 1;
+    this.heartbeatDue = true;
+    this.probe();
+  }
+}
