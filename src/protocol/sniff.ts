@@ -1,0 +1,1 @@
+export const PEER_MAGIC: readonly number[] = [0xd1, 0x44, 0x53, 0x54];
