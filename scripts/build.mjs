@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+/**
+ * Builds everything: the kernel (asc, by scripts/build-kernel.mjs) into build/, TypeScript (tsc) into dist/. Fails loudly if either
+ * fails or leaves an output out: asc can fail in silence. Outputs are overwritten in place, never removed first, so a
+ * program that is starting from them finds them; outputs whose source is gone are removed at the end.
+ */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { clearStamp, filesUnder, hashInputs, writeStamp } from './stamp.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const bin = 'dist/cli/main.js';
+
+function fail(text) {
+  process.stderr.write(`build: ${text}\n`);
+  process.exit(1);
+}
+
+function run(what, script, ...args) {
+  const { status, signal } = spawnSync(process.execPath, [join(root, script), ...args], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+  });
+  if (status !== 0) fail(`${what} failed (${signal ? `killed by ${signal}` : `exit code ${status}`})`);
+}
+
+/** Source files, without their ending, relative to src/. */
+function sources() {
+  return filesUnder(root, 'src')
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => path.slice('src/'.length, -'.ts'.length));
+}
+
+/** tsc leaves the outputs of deleted sources in place, where an import would still find them. */
+function removeOrphans() {
+  const alive = new Set(sources().flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]));
+  for (const path of filesUnder(root, 'dist')) if (!alive.has(path)) rmSync(join(root, path));
+}
+
+function checkOutputs() {
+  const wanted = [
+    ...sources().map((name) => `dist/${name}.js`),
+    ...['debug', 'release'].flatMap((target) => [`build/${target}.wasm`, `build/${target}.wat`]),
+  ];
+  for (const path of wanted) if (!existsSync(join(root, path))) fail(`${path} was not made`);
+  if (!readFileSync(join(root, bin), 'utf8').startsWith('#!')) fail(`${bin} does not begin with #!`);
+}
+
+const inputs = hashInputs(root);
+clearStamp(root);
+run('the kernel', 'scripts/build-kernel.mjs');
+run('tsc', 'node_modules/typescript/bin/tsc', '-p', '.');
+removeOrphans();
+checkOutputs();
+chmodSync(join(root, bin), 0o755);
+writeStamp(root, inputs);
