@@ -21,6 +21,7 @@
  * All integers are little-endian; the u64 are safe integers (below 2^53). Whoever encodes a payload leaves 64 bytes of
  * room in front of it and makes the payload's CRC; the leader fills in the room, once, and nobody changes it after that.
  */
+import { readU64, viewOf, writeU64 } from './bytes.js';
 import type { Crc32c } from './types.js';
 
 /** Bytes of the header: the room in front of every payload. */
@@ -60,24 +61,6 @@ export interface Header extends RecordFields {
   readonly payloadCrc: number;
 }
 
-const TWO_32 = 4_294_967_296;
-
-function view(bytes: Uint8Array, offset: number): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset + offset, RECORD_HEADER_BYTES);
-}
-
-function readU64(header: DataView, offset: number): number {
-  return header.getUint32(offset + 4, true) * TWO_32 + header.getUint32(offset, true);
-}
-
-function writeU64(header: DataView, offset: number, name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new Error(`record: ${name} must be an integer from 0 to 2^53 - 1, not ${value}`);
-  }
-  header.setUint32(offset, value % TWO_32, true);
-  header.setUint32(offset + 4, Math.floor(value / TWO_32), true);
-}
-
 /**
  * Fills in the header in place: `record` is 64 bytes of unused room (magic 0), then the payload, whose CRC32C is
  * `payloadCrc`. Throws when the room is in use (a record must never be sealed twice) or a field is out of range.
@@ -86,15 +69,15 @@ export function sealRecord(record: Uint8Array, fields: RecordFields, payloadCrc:
   if (record.length < RECORD_HEADER_BYTES) {
     throw new Error(`record: needs ${RECORD_HEADER_BYTES} bytes of room for its header, has ${record.length}`);
   }
-  const header = view(record, 0);
+  const header = viewOf(record, 0, RECORD_HEADER_BYTES);
   if (header.getUint32(RecordOffset.magic, true) !== 0) throw new Error('record: is sealed already');
   if (!Number.isInteger(fields.type) || fields.type < 0 || fields.type > 255) {
     throw new Error(`record: type must be a byte, not ${fields.type}`);
   }
-  writeU64(header, RecordOffset.index, 'index', fields.index);
-  writeU64(header, RecordOffset.term, 'term', fields.term);
-  writeU64(header, RecordOffset.logTime, 'log time', fields.logTime);
-  writeU64(header, RecordOffset.wall, 'wall clock', fields.wall);
+  writeU64(header, RecordOffset.index, 'record: index', fields.index);
+  writeU64(header, RecordOffset.term, 'record: term', fields.term);
+  writeU64(header, RecordOffset.logTime, 'record: log time', fields.logTime);
+  writeU64(header, RecordOffset.wall, 'record: wall clock', fields.wall);
   header.setUint32(RecordOffset.payloadLength, record.length - RECORD_HEADER_BYTES, true);
   header.setUint32(RecordOffset.payloadCrc, payloadCrc, true);
   header.setUint8(RecordOffset.type, fields.type);
@@ -106,7 +89,7 @@ export function sealRecord(record: Uint8Array, fields: RecordFields, payloadCrc:
 
 /** Reads the header of a record that was verified before. Throws RangeError when fewer than 64 bytes are left. */
 export function readHeader(record: Uint8Array, offset = 0): Header {
-  const header = view(record, offset);
+  const header = viewOf(record, offset, RECORD_HEADER_BYTES);
   return {
     index: readU64(header, RecordOffset.index),
     term: readU64(header, RecordOffset.term),
@@ -124,7 +107,7 @@ export function readHeader(record: Uint8Array, offset = 0): Header {
  */
 export function verifyRecord(bytes: Uint8Array, offset: number, crc32c: Crc32c): Header | undefined {
   if (offset < 0 || offset + RECORD_HEADER_BYTES > bytes.length) return undefined;
-  const raw = view(bytes, offset);
+  const raw = viewOf(bytes, offset, RECORD_HEADER_BYTES);
   if (raw.getUint32(RecordOffset.magic, true) !== RECORD_MAGIC) return undefined;
   if (raw.getUint8(RecordOffset.format) !== RECORD_FORMAT) return undefined;
   const body = bytes.subarray(offset + RecordOffset.index, offset + RECORD_HEADER_BYTES);

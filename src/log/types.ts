@@ -44,12 +44,14 @@ export interface LogOptions {
   readonly crc32c: Crc32c;
   readonly directory: string;
   readonly nodeId: number;
-  /** Bytes of a segment; default 64 MiB, a smaller one in tests. At least one batch with the largest record fits. */
+  /** Bytes of a segment, a multiple of 512; default 16 MiB, a smaller one in tests. A batch that does not fit in one gets a segment of its own size. */
   readonly segmentBytes?: number;
   /** Bytes of recent entries kept in memory for followers; default 32 MiB. Older ones are read back from disk. */
   readonly cacheBytes?: number;
   /** Most bytes of one write; a larger single record goes alone. Default 4 MiB. */
   readonly batchBytes?: number;
+  /** Told what an operator should know and the log lives on with: a torn tail cut off, a bad copy of the vote, no room for a spare segment. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** An opened folder. Everything `open` recovered is durable when it resolves (the last batch and both vote copies have been written again). */
