@@ -68,6 +68,8 @@ export class Inbound {
     const { handlers, complaints } = this.#shared;
     const who = `node ${hello.id} at ${hello.address}`;
     const reason = this.#judge(hello);
+    // The node may have closed everything while it judged: it founds its cluster there.
+    if (this.#over) return;
     this.#timer.cancel();
     if (reason !== undefined) {
       complaints.about(who, `refused ${who}: ${reason}`);
