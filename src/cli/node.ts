@@ -1,0 +1,58 @@
+/** `distributed`: one node, from its start to its end. */
+import { realEnv } from '../env/real.js';
+import { startNode } from '../node/main.js';
+import type { LogLevel, NodeOptions } from '../node/options.js';
+import { logToStderr, tell } from './report.js';
+import { onSignals } from './signals.js';
+
+export interface NodeCommandOptions extends Omit<NodeOptions, 'log'> {
+  readonly logLevel: LogLevel;
+}
+
+/** A node that is told to stop and does not within this time is ended. */
+const stopWithinMs = 15_000;
+
+/** Runs a node until it is told to stop or must; resolves with the exit code. Rejects with a NodeError if it cannot start. */
+export async function runNode(options: NodeCommandOptions): Promise<number> {
+  const { logLevel, ...nodeOptions } = options;
+  const log = logToStderr(logLevel);
+  endOnBugs(logLevel);
+  const stopRequested = untilAsked();
+  const node = await startNode(realEnv(), { ...nodeOptions, log });
+  process.stdout.write(`node ${options.id} ready on ${node.address}\n`);
+  const reason = await Promise.race([stopRequested, node.failed]);
+  if (reason instanceof Error) {
+    tell(reason.message);
+    return 1;
+  }
+  log('info', `stopping: ${reason}`);
+  const late = setTimeout(() => {
+    tell(`node ${options.id} did not stop within ${stopWithinMs / 1000} s; ended`);
+    process.exit(1);
+  }, stopWithinMs);
+  await node.stop();
+  clearTimeout(late);
+  return 0;
+}
+
+/** Resolves, with why, on the first signal, or when the supervisor that holds the other end of the channel is gone. */
+function untilAsked(): Promise<string> {
+  return new Promise((resolve) => {
+    onSignals(
+      () => resolve('told to'),
+      () => process.exit(1),
+    );
+    if (process.channel) process.once('disconnect', () => resolve('the supervisor is gone'));
+  });
+}
+
+/** A node that does not know its own state must not go on serving: it ends, and recovers from its log at the next start. */
+function endOnBugs(logLevel: LogLevel): void {
+  const end = (error: unknown) => {
+    tell(`internal error: ${error instanceof Error ? error.message : String(error)}`);
+    if (logLevel === 'debug' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(1);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+}
