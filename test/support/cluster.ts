@@ -200,6 +200,8 @@ export class NodePlace {
   readonly directory: string;
   readonly #options: NodeOptions;
   run: Program | undefined;
+  /** The node said that it is ready and was not killed since. */
+  up = false;
   #control: LineClient | undefined;
 
   constructor(options: NodeOptions) {
@@ -240,10 +242,15 @@ export class NodePlace {
       return undefined;
     });
     if (run.exit) throw new Error(`node ${this.id} ended (${JSON.stringify(run.exit)}): ${run.stderr.slice(-2000)}`);
+    this.up = true;
+    void run.exited.then(() => {
+      if (this.run === run) this.up = false;
+    });
   }
 
   /** kill -9, and waits until it is gone. */
   async kill(): Promise<void> {
+    this.up = false;
     this.#control?.close();
     this.#control = undefined;
     this.run?.signal('SIGKILL');
