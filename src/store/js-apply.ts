@@ -1,0 +1,345 @@
+/**
+ * Applies committed records in their order: the state machine that is the same on every replica.
+ *
+ * An entry goes through two phases, each in slices: first all of it is judged (js-validate.ts), so that a malformed one
+ * changes nothing; then its origin is judged and its operations are carried out. Nothing is published while an entry is
+ * in the middle.
+ */
+import { ORIGIN_BYTES, type Origin } from './js-encode.js';
+import { HashSum, StateHasher } from './js-hash.js';
+import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
+import { logicalSize, type Table } from './js-table.js';
+import type { Texts } from './js-text.js';
+import { Validation } from './js-validate.js';
+import { EntryType, HEADER_BYTES } from './store.js';
+
+/** The items of the entries that this store has sealed. */
+export interface OwnEntries {
+  /** Own entry number `sequence` takes effect now; the sink answers its items. */
+  begin(sequence: number): CommandSink;
+  end(sequence: number): void;
+  /** It came out as a no-op that was not the next of its origin. */
+  gap(sequence: number): void;
+}
+
+interface SystemRecord {
+  value: string;
+  lo: number;
+  hi: number;
+}
+
+/** Bytes and records that may be staged before `apply` has to run. */
+const STAGED_BYTES = 67_108_864;
+const STAGED_RECORDS = 65_536;
+/** Units of work of a slice of about 2 ms, see js-operations.ts; so many operations are judged for one. */
+const SLICE_UNITS = 1_500;
+const VALIDATIONS_A_UNIT = 16;
+const CHECKPOINT_ENTRIES = 1_024;
+const TWO_32 = 4_294_967_296;
+/** Offsets in a record's header (src/log/record.ts). */
+const INDEX_AT = 8;
+const PAYLOAD_LENGTH_AT = 40;
+const TYPE_AT = 48;
+/** Parts of system records. */
+const ORIGIN_PREFIX = 'o';
+const ORIGIN_VALUE_BYTES = 16;
+const LIMIT_KEY = 'limit';
+
+const Phase = { none: 0, judge: 1, judged: 2, carryOut: 3 } as const;
+type Phase = (typeof Phase)[keyof typeof Phase];
+
+export class Applier {
+  readonly operations: Operations;
+  /** Published. */
+  applied = 0;
+  readonly hash = new HashSum();
+  limitBytes = 0;
+  logicalBytes = 0;
+  checkpoint = { index: 0, stateHash: '0'.repeat(16) };
+  private readonly table: Table;
+  private readonly own: OwnEntries;
+  private readonly ownIdentity: string;
+  private readonly origin: Origin;
+  private readonly validation: Validation;
+  private readonly hasher = new StateHasher();
+  private readonly system = new Map<string, SystemRecord>();
+  /** Key and value of the system record being written. */
+  private readonly systemWords = new Int32Array(64);
+  private readonly systemBytes = Buffer.from(this.systemWords.buffer);
+  private staged: Uint8Array[] = [];
+  private stagedAt = 0;
+  private stagedBytes = 0;
+  private lastStaged = 0;
+  /** Of the last entry that was carried out completely. */
+  private index = 0;
+  private lastCheckpoint = this.checkpoint;
+  private phase: Phase = Phase.none;
+  /** Units of work left in this slice. */
+  private left = 0;
+  /** Where the payload of the entry under way is in the view. */
+  private payloadAt = 0;
+  private payloadEnd = 0;
+  /** Number of the own entry under way; 0: another's. */
+  private ownSequence = 0;
+  private readonly heapLimitBytes: number;
+
+  constructor(table: Table, texts: Texts, origin: Origin, own: OwnEntries, heapLimitBytes: number) {
+    this.table = table;
+    this.own = own;
+    this.origin = origin;
+    this.ownIdentity = Buffer.from(origin.identity).toString('latin1');
+    this.operations = new Operations(table, texts);
+    this.validation = new Validation(this.operations.view);
+    this.heapLimitBytes = heapLimitBytes;
+  }
+
+  stage(record: Uint8Array): boolean {
+    const index = readU64(record, INDEX_AT);
+    if (index !== this.lastStaged + 1) {
+      throw new Error(`store: record ${index} was staged after ${this.lastStaged}; records must follow each other`);
+    }
+    if (HEADER_BYTES + readU32(record, PAYLOAD_LENGTH_AT) > record.length) {
+      throw new Error(`store: record ${index} is cut; a record must be whole when it is staged`);
+    }
+    const waiting = this.staged.length - this.stagedAt;
+    const full = waiting >= STAGED_RECORDS || this.stagedBytes + record.length > STAGED_BYTES;
+    if (waiting > 0 && full) return false;
+    this.staged.push(record);
+    this.stagedBytes += record.length;
+    this.lastStaged = index;
+    return true;
+  }
+
+  /** An entry is in the middle: nothing is published. */
+  get underWay(): boolean {
+    return this.phase === Phase.carryOut;
+  }
+
+  /** One slice; see `Store.apply`. */
+  apply(): 'done' | 'more' | 'no-memory' {
+    this.left = SLICE_UNITS;
+    for (;;) {
+      if (this.phase === Phase.none) {
+        if (this.stagedAt === this.staged.length) return this.finish('done');
+        if (this.left <= 0) return this.finish('more');
+        if (!this.hasRoom()) return this.finish('no-memory');
+        this.begin(this.staged[this.stagedAt]!);
+      } else if (this.phase === Phase.judge) {
+        if (!this.judge()) return this.finish('more');
+      } else if (this.phase === Phase.judged) {
+        if (this.mustWait()) return this.finish('more');
+        this.effect();
+      } else if (!this.carryOut()) {
+        return 'more';
+      }
+    }
+  }
+
+  private finish<Outcome>(outcome: Outcome): Outcome {
+    this.publish();
+    this.staged.splice(0, this.stagedAt);
+    this.stagedAt = 0;
+    return outcome;
+  }
+
+  /** An operation has at least 12 bytes, so this many more keys at most; memory as much as the entry has. */
+  private hasRoom(): boolean {
+    const bytes = this.staged[this.stagedAt]!.length;
+    return this.table.hasRoom(bytes / HEAD) && this.table.usedBytes() + 8 * bytes < this.heapLimitBytes;
+  }
+
+  /** False when the slice is over. */
+  private judge(): boolean {
+    const good = this.validation.step(Math.max(1, this.left) * VALIDATIONS_A_UNIT);
+    if (good === undefined) return false;
+    this.left -= this.validation.units / VALIDATIONS_A_UNIT;
+    if (good) this.phase = Phase.judged;
+    else this.end();
+    return true;
+  }
+
+  /**
+   * An entry that fits into a slice is carried out in one, so that nobody looks in between and no versions need be kept
+   * for that. If this slice has too little left for it, what was done before is published first.
+   */
+  private mustWait(): boolean {
+    return this.validation.units > this.left && this.index > this.applied;
+  }
+
+  /** False when the slice is over. */
+  private carryOut(): boolean {
+    const done = this.operations.step(this.table.retain ? this.left : Number.MAX_SAFE_INTEGER);
+    if (!done) return false;
+    this.left -= this.validation.units;
+    if (this.ownSequence > 0) this.own.end(this.ownSequence);
+    this.end();
+    return true;
+  }
+
+  private begin(record: Uint8Array): void {
+    this.left--;
+    const { view } = this.operations;
+    const at = view.load(record);
+    this.payloadAt = at + HEADER_BYTES;
+    this.payloadEnd = this.payloadAt + readU32(record, PAYLOAD_LENGTH_AT);
+    const type = record[TYPE_AT];
+    this.phase = Phase.judge;
+    if (type === EntryType.data && this.payloadEnd - this.payloadAt >= ORIGIN_BYTES) {
+      const { words } = view;
+      const commands = words[(this.payloadAt + 32) >>> 2]! >>> 0;
+      if (words[(this.payloadAt + 36) >>> 2] === 0) {
+        this.validation.start(this.payloadAt + ORIGIN_BYTES, this.payloadEnd, commands);
+        return;
+      }
+    }
+    if (type === EntryType.config) this.config(record.subarray(HEADER_BYTES, this.payloadEnd - at));
+    this.end();
+  }
+
+  /** The entry is over, whether it had an effect or not. */
+  private end(): void {
+    this.phase = Phase.none;
+    this.ownSequence = 0;
+    this.index++;
+    this.stagedBytes -= this.staged[this.stagedAt]!.length;
+    this.stagedAt++;
+    if (this.index % CHECKPOINT_ENTRIES === 0) {
+      this.lastCheckpoint = { index: this.index, stateHash: this.table.hash.toString() };
+    }
+  }
+
+  /** A well-formed data entry: begins to carry it out if it is the next of its origin. */
+  private effect(): void {
+    const { view } = this.operations;
+    const at = this.payloadAt;
+    const word = at >>> 2;
+    const identity = view.bytes.latin1Slice(at, at + 16);
+    const starts = view.words[word + 4]! >>> 0;
+    const nonce = view.words[word + 5]! >>> 0;
+    const sequence = (view.words[word + 7]! >>> 0) * TWO_32 + (view.words[word + 6]! >>> 0);
+    const own = starts === this.origin.starts && nonce === this.origin.nonce && identity === this.ownIdentity;
+    if (!this.isNext(ORIGIN_PREFIX + identity, starts, nonce, sequence)) {
+      if (own) this.own.gap(sequence);
+      this.end();
+      return;
+    }
+    this.table.revision++;
+    this.writeSystem(ORIGIN_PREFIX + identity, view.bytes.latin1Slice(at + 16, at + 16 + ORIGIN_VALUE_BYTES));
+    this.ownSequence = own ? sequence : 0;
+    this.operations.start(at + ORIGIN_BYTES, this.payloadEnd, own ? this.own.begin(sequence) : nobody);
+    this.table.retain = this.table.pinned || this.validation.units > this.left;
+    this.phase = Phase.carryOut;
+  }
+
+  /** ARCHITECTURE.md, "System records": what makes a data entry take effect. */
+  private isNext(key: string, starts: number, nonce: number, sequence: number): boolean {
+    const record = this.system.get(key);
+    if (record === undefined) return sequence === 1;
+    const value = Buffer.from(record.value, 'latin1');
+    const lastStarts = value.readUInt32LE(0);
+    if (starts === lastStarts && nonce === value.readUInt32LE(4)) return sequence === readU64(value, 8) + 1;
+    return starts > lastStarts && sequence === 1;
+  }
+
+  /** Writes a system record at the revision that was taken for it. */
+  private writeSystem(key: string, value: string): void {
+    const { table } = this;
+    this.systemBytes.write(key + value, 0, 'latin1');
+    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, table.revision);
+    const { lo, hi } = this.hasher;
+    const record = this.system.get(key);
+    table.hash.add(lo, hi);
+    table.logicalBytes += logicalSize(key.length, value.length);
+    if (record === undefined) {
+      this.system.set(key, { value, lo, hi });
+      return;
+    }
+    table.hash.subtract(record.lo, record.hi);
+    table.logicalBytes -= logicalSize(key.length, record.value.length);
+    record.value = value;
+    record.lo = lo;
+    record.hi = hi;
+  }
+
+  private config(payload: Uint8Array): void {
+    const limits = parseConfig(payload);
+    if (limits === undefined || limits.length === 0) return;
+    this.table.revision++;
+    for (const limit of limits) {
+      this.writeSystem(LIMIT_KEY, Buffer.from(limit).toString('latin1'));
+      this.operations.limitBytes = readU64(limit, 0);
+    }
+  }
+
+  private publish(): void {
+    const { table } = this;
+    table.publish();
+    table.retain = false;
+    this.applied = this.index;
+    this.hash.lo = table.hash.lo;
+    this.hash.hi = table.hash.hi;
+    this.logicalBytes = table.logicalBytes;
+    this.limitBytes = this.operations.limitBytes;
+    this.checkpoint = this.lastCheckpoint;
+  }
+
+  /** `Store.run`: see there. */
+  run(bytes: Uint8Array, sink: CommandSink): void {
+    if (this.phase !== Phase.none) throw new Error('store: run was called while an entry is being applied');
+    const { operations, table } = this;
+    const at = operations.view.load(bytes);
+    this.validation.start(at, at + bytes.length, -1, true);
+    if (this.validation.step(Number.MAX_SAFE_INTEGER) !== true) {
+      throw new Error('store: run takes well-formed operations, see ARCHITECTURE.md');
+    }
+    const { commands, checked } = operations;
+    table.retain = table.pinned;
+    operations.start(at, at + bytes.length, sink);
+    operations.step(Number.MAX_SAFE_INTEGER);
+    operations.commands = commands;
+    operations.checked = checked;
+    this.publish();
+  }
+}
+
+/** The limits that a config entry sets, each 8 bytes; undefined when the payload is malformed. */
+function parseConfig(payload: Uint8Array): Uint8Array[] | undefined {
+  if (payload.length < 4) return undefined;
+  const count = readU32(payload, 0);
+  const limits: Uint8Array[] = [];
+  const valueAt = 8 + LIMIT_KEY.length;
+  const recordBytes = 8 + 16;
+  let at = 4;
+  for (let i = 0; i < count; i++, at += recordBytes) {
+    const record = payload.subarray(at, at + recordBytes);
+    if (record.length < recordBytes || readU32(record, 0) !== LIMIT_KEY.length || readU32(record, 4) !== 8)
+      return undefined;
+    if (Buffer.from(record.subarray(8, valueAt)).toString('latin1') !== LIMIT_KEY) return undefined;
+    limits.push(record.subarray(valueAt, valueAt + 8));
+  }
+  return at === payload.length ? limits : undefined;
+}
+
+/** The payload, behind room for its header, of the config entry that sets the limit. */
+export function configRecord(limitBytes: number): Uint8Array {
+  if (!Number.isSafeInteger(limitBytes) || limitBytes < 0) {
+    throw new Error(`store: the memory limit must be an integer from 0 to 2^53 - 1, not ${limitBytes}`);
+  }
+  const record = new Uint8Array(HEADER_BYTES + 4 + 8 + 16);
+  const payload = new DataView(record.buffer, HEADER_BYTES);
+  payload.setUint32(0, 1, true);
+  payload.setUint32(4, LIMIT_KEY.length, true);
+  payload.setUint32(8, 8, true);
+  record.set(Buffer.from(LIMIT_KEY), HEADER_BYTES + 12);
+  payload.setUint32(12 + LIMIT_KEY.length, limitBytes % TWO_32, true);
+  payload.setUint32(16 + LIMIT_KEY.length, Math.floor(limitBytes / TWO_32), true);
+  return record;
+}
+
+function readU32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+function readU64(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at + 4) * TWO_32 + readU32(bytes, at);
+}

@@ -1,0 +1,466 @@
+/**
+ * From bytes to commands: connections, their modes, and where each command goes. The rules are in store.ts,
+ * "Connections".
+ *
+ * A line is taken away only when its command has found its place; a command that must wait is parsed again later. What it
+ * waits for is noted in the connection, so it is not parsed again in vain.
+ */
+import { type Command, usageError } from '../protocol/commands.js';
+import { latin1View } from './js-bytes.js';
+import { Connection, Mode, Wait } from './js-connection.js';
+import type { Entries } from './js-entries.js';
+import { type ItemArgs, ItemKind } from './js-items.js';
+import { OpFlag } from './js-operations.js';
+import type { Reads } from './js-reads.js';
+import type { Replies } from './js-replies.js';
+import type { Table } from './js-table.js';
+import { commandNamed, helpReply, parseInteger, splitWords, type Texts } from './js-text.js';
+import { Transaction, type TransactionRunner } from './js-transaction.js';
+import { StoreEvent, type StoreLimits } from './store.js';
+
+const MAX_CONNECTIONS = 65_535;
+/** Bytes fed and not parsed that make `feed` parse at once. */
+const STAGING_BYTES = 4_194_304;
+const KEYS_LIMIT = 1_000;
+const MAX_KEYS_LIMIT = 1_000_000n;
+/** What an expired transaction still answers. */
+const allowedWhenExpired: ReadonlySet<string> = new Set(['PING', 'HELP', 'STATUS', 'MEMBERS', 'QUIT', 'ROLLBACK']);
+const controls: ReadonlySet<string> = new Set(['STATUS', 'MEMBERS', 'QUIT']);
+
+/** The parts that a command may go to. */
+export interface FrontParts {
+  readonly table: Table;
+  readonly texts: Texts;
+  readonly limits: StoreLimits;
+  readonly replies: Replies;
+  readonly reads: Reads;
+  readonly entries: Entries;
+  readonly transactions: TransactionRunner;
+}
+
+export class Front {
+  /** Lines parsed, commands encoded. */
+  parsed = 0;
+  encoded = 0;
+  /** Transactions that are open and have not expired. */
+  transactions = 0;
+  private readonly parts: FrontParts;
+  private readonly connections: (Connection | undefined)[] = [];
+  private readonly freeSlots: number[] = [];
+  /** Connections in a transaction, expired or not. */
+  private readonly inTransactions = new Set<Connection>();
+  private nowMs = 0;
+  private staged: { readonly connection: Connection; readonly text: string }[] = [];
+  private stagedBytes = 0;
+  /** Held connections whose cause is gone. */
+  private readyList: Connection[] = [];
+  /** Connections with a write that waits for room in the open entry. */
+  private entryWaiters: Connection[] = [];
+  private words: string[] = [];
+
+  constructor(parts: FrontParts) {
+    this.parts = parts;
+    parts.replies.onAnswered = (connection) => this.afterAnswer(connection);
+    parts.reads.onBegin = (connection) => this.begin(connection);
+  }
+
+  open(): number {
+    const slot = this.freeSlots.pop() ?? this.connections.length;
+    if (slot >= MAX_CONNECTIONS) return -1;
+    this.connections[slot] = new Connection(slot);
+    return slot;
+  }
+
+  private connection(slot: number): Connection {
+    const connection = this.connections[slot];
+    if (connection === undefined || connection.closed) throw new Error(`store: connection ${slot} is not open`);
+    return connection;
+  }
+
+  close(slot: number): void {
+    const connection = this.connection(slot);
+    connection.closed = true;
+    connection.dropInput();
+    this.endTransaction(connection);
+    if (connection.unanswered === 0) this.free(connection);
+  }
+
+  private free(connection: Connection): void {
+    this.connections[connection.slot] = undefined;
+    this.freeSlots.push(connection.slot);
+  }
+
+  feed(slot: number, chunk: Uint8Array): void {
+    if (chunk.length === 0) return;
+    const text = latin1View(chunk).latin1Slice();
+    this.staged.push({ connection: this.connection(slot), text });
+    this.stagedBytes += chunk.length;
+    if (this.stagedBytes >= STAGING_BYTES) this.ingest(this.nowMs);
+  }
+
+  finish(slot: number): void {
+    const connection = this.connection(slot);
+    connection.finished = true;
+    this.enqueue(connection);
+  }
+
+  pause(slot: number, on: boolean): void {
+    const connection = this.connection(slot);
+    connection.paused = on;
+    if (!on) this.wake(connection);
+  }
+
+  release(slot: number): void {
+    const connection = this.connections[slot];
+    if (connection === undefined || connection.closed) return;
+    connection.barrier = false;
+    this.wake(connection);
+  }
+
+  get ready(): boolean {
+    return this.readyList.length > 0 || this.staged.length > 0;
+  }
+
+  ingest(nowMs: number): void {
+    this.nowMs = nowMs;
+    const { readyList, staged } = this;
+    this.readyList = [];
+    this.staged = [];
+    this.stagedBytes = 0;
+    for (const connection of readyList) {
+      connection.queued = false;
+      this.advance(connection);
+    }
+    for (const { connection, text } of staged) {
+      if (connection.closed || connection.ended) continue;
+      connection.feed(text);
+      this.advance(connection);
+    }
+  }
+
+  private enqueue(connection: Connection): void {
+    if (connection.queued) return;
+    connection.queued = true;
+    this.readyList.push(connection);
+  }
+
+  /** A cause to hold the connection may be gone. */
+  private wake(connection: Connection): void {
+    if (connection.closed || connection.blocked) return;
+    if (connection.held || (connection.finished && connection.pending > 0)) this.enqueue(connection);
+    else this.closeIfDone(connection);
+  }
+
+  private afterAnswer(connection: Connection): void {
+    if (!connection.closed) this.wake(connection);
+    else if (connection.unanswered === 0) this.free(connection);
+  }
+
+  /** The open entry is empty again. */
+  entryClosed(): void {
+    const waiters = this.entryWaiters;
+    this.entryWaiters = [];
+    for (const connection of waiters) {
+      connection.wait = Wait.nothing;
+      this.wake(connection);
+    }
+  }
+
+  /** Parses what the connection may have parsed now, and holds it or lets it go on. */
+  private advance(connection: Connection): void {
+    if (connection.closed) return;
+    while (!connection.ended && !connection.blocked && this.nextLine(connection));
+    const held = connection.blocked && !connection.ended && connection.pending > 0;
+    if (held !== connection.held) {
+      connection.held = held;
+      this.parts.replies.output.event(held ? StoreEvent.hold : StoreEvent.unhold, connection);
+    }
+    this.closeIfDone(connection);
+  }
+
+  private closeIfDone(connection: Connection): void {
+    const { ended, finished, pending, unanswered, barrier, closeEmitted } = connection;
+    if (closeEmitted || !(ended || (finished && pending === 0)) || unanswered > 0 || barrier) return;
+    connection.closeEmitted = true;
+    this.parts.replies.output.event(StoreEvent.close, connection);
+  }
+
+  /** Carries one line out; false when there is none, or it has to wait. */
+  private nextLine(connection: Connection): boolean {
+    const line = connection.peekLine();
+    if (line === undefined) return this.noLine(connection);
+    if (line.length > this.parts.limits.maxLine) return this.lineTooLong(connection);
+    if (!this.place(connection, line)) return false;
+    this.parsed++;
+    connection.consume();
+    return true;
+  }
+
+  private noLine(connection: Connection): boolean {
+    // One more than the limit: the last byte may be the \r of the line's end.
+    if (connection.pending > this.parts.limits.maxLine + 1) return this.lineTooLong(connection);
+    if (!connection.finished || connection.pending === 0) return false;
+    if (!this.constant(connection, this.parts.texts.fixed.cutLine)) return false;
+    this.parsed++;
+    connection.dropInput();
+    return false;
+  }
+
+  private lineTooLong(connection: Connection): boolean {
+    if (!this.constant(connection, this.parts.texts.fixed.lineTooLong)) return false;
+    this.parsed++;
+    connection.ended = true;
+    connection.dropInput();
+    return false;
+  }
+
+  /** False when the line has to wait: why is noted in the connection. */
+  private place(connection: Connection, line: string): boolean {
+    const { words } = this;
+    const { texts } = this.parts;
+    const bad = splitWords(line, words);
+    if (bad !== undefined) return this.refuse(connection, texts.fixed[bad]);
+    if (words.length === 0) return this.refuse(connection, texts.fixed.emptyLine);
+    const command = commandNamed(words[0]!);
+    if (command === undefined) return this.refuse(connection, texts.word('unknownCommand', words[0]!));
+    const given = words.length - 1;
+    if (given < command.min || (given > command.max && command.max !== 0xffff)) {
+      return this.refuse(connection, usageError(command));
+    }
+    const { transaction } = connection;
+    if (transaction !== undefined) return this.placeInTransaction(connection, transaction, command);
+    if (command.name === 'COMMIT' || command.name === 'ROLLBACK') {
+      return this.constant(connection, texts.word('noTransaction', command.name));
+    }
+    const error = this.argumentError(command);
+    if (error !== undefined) return this.constant(connection, error);
+    return this.placeCommand(connection, command);
+  }
+
+  /** A line that is no command, inside or outside of a transaction. */
+  private refuse(connection: Connection, line: string): boolean {
+    if (connection.transaction !== undefined) connection.transaction.lastMs = this.nowMs;
+    return this.constant(connection, line);
+  }
+
+  private placeCommand(connection: Connection, command: Command): boolean {
+    const { words } = this;
+    switch (command.name) {
+      case 'PING':
+        return this.constant(connection, this.parts.texts.fixed.pong);
+      case 'HELP':
+        return this.help(connection);
+      case 'GET':
+        return this.read(connection, ItemKind.get, words[1]);
+      case 'MGET':
+        return this.read(connection, ItemKind.mget, words.slice(1));
+      case 'EXISTS':
+        return this.read(connection, ItemKind.exists, words.slice(1));
+      case 'COUNT':
+        return this.read(connection, ItemKind.count, undefined);
+      case 'BEGIN':
+        return this.barrierRead(connection, ItemKind.begin, undefined);
+      case 'KEYS':
+        return this.barrierRead(connection, ItemKind.keys, { prefix: this.keysPrefix(), limit: this.keysLimit() });
+      default:
+        return controls.has(command.name) ? this.control(connection, command) : this.write(connection, command);
+    }
+  }
+
+  private help(connection: Connection): boolean {
+    const word = this.words[1];
+    return this.constant(connection, helpReply(word) ?? this.parts.texts.word('unknownCommand', word!));
+  }
+
+  /** A reply that is known: at once when nothing is before it, else in its place. */
+  private constant(connection: Connection, line: string): boolean {
+    if (connection.mode !== Mode.idle) return this.read(connection, ItemKind.constant, line);
+    this.parts.replies.send(connection, line);
+    return true;
+  }
+
+  private read(connection: Connection, kind: ItemKind, args: ItemArgs): boolean {
+    const { open } = this.parts.entries;
+    if (connection.mode !== Mode.writing) {
+      this.parts.reads.gathering.push(connection, kind, args);
+      connection.mode = Mode.reading;
+    } else {
+      if (open.commands === 0) return this.untilIdle(connection);
+      open.items.push(connection, kind, args);
+    }
+    connection.unanswered++;
+    return true;
+  }
+
+  private untilIdle(connection: Connection): boolean {
+    connection.wait = Wait.idle;
+    return false;
+  }
+
+  private barrierRead(connection: Connection, kind: ItemKind, args: ItemArgs): boolean {
+    if (connection.unanswered > 0) return this.untilIdle(connection);
+    connection.barrier = true;
+    return this.read(connection, kind, args);
+  }
+
+  private control(connection: Connection, command: Command): boolean {
+    if (connection.unanswered > 0) return this.untilIdle(connection);
+    connection.barrier = true;
+    this.parts.replies.output.event(StoreEvent.control, connection, command.code);
+    return true;
+  }
+
+  /** Whether the open entry takes a command of this connection's; if not, it waits. */
+  private entryOpen(connection: Connection): boolean {
+    if (connection.mode === Mode.reading) return this.untilIdle(connection);
+    const { open } = this.parts.entries;
+    if (open.bytes < this.parts.limits.maxEntry) return true;
+    connection.wait = Wait.entry;
+    this.entryWaiters.push(connection);
+    return false;
+  }
+
+  private encodedFor(connection: Connection): true {
+    this.parts.entries.open.items.push(connection, ItemKind.command, undefined);
+    connection.mode = Mode.writing;
+    connection.unanswered++;
+    this.encoded++;
+    return true;
+  }
+
+  private write(connection: Connection, command: Command): boolean {
+    if (!this.entryOpen(connection)) return false;
+    const { words } = this;
+    const { open } = this.parts.entries;
+    const key = words[1]!;
+    if (command.name === 'SET') open.set(key, words[2]!, optionFlag(words[3]));
+    else if (command.name === 'DEL') open.del(words.slice(1));
+    else if (command.name === 'INCR') open.incr(key, BigInt(words[2] ?? '1'));
+    else open.cas(key, words[2]!, words[3]!);
+    return this.encodedFor(connection);
+  }
+
+  private placeInTransaction(connection: Connection, transaction: Transaction, command: Command): boolean {
+    const { fixed } = this.parts.texts;
+    transaction.lastMs = this.nowMs;
+    if (transaction.expired && !allowedWhenExpired.has(command.name)) {
+      if (command.name === 'COMMIT') this.endTransaction(connection);
+      return this.constant(connection, fixed.transactionExpired);
+    }
+    if (command.name === 'BEGIN') return this.constant(connection, fixed.inTransaction);
+    if (!command.inTransaction) {
+      return this.constant(connection, this.parts.texts.word('notInTransaction', command.name));
+    }
+    if (command.name === 'COMMIT') return this.commit(connection, transaction);
+    if (command.name === 'ROLLBACK') {
+      this.endTransaction(connection);
+      return this.constant(connection, fixed.ok);
+    }
+    if (command.name === 'PING' || command.name === 'HELP' || controls.has(command.name)) {
+      return this.placeCommand(connection, command);
+    }
+    const error = this.argumentError(command);
+    return this.constant(connection, error ?? this.parts.transactions.run(transaction, command, this.words));
+  }
+
+  private commit(connection: Connection, transaction: Transaction): boolean {
+    if (transaction.writes.size === 0) {
+      this.endTransaction(connection);
+      return this.constant(connection, this.parts.texts.fixed.ok);
+    }
+    if (!this.entryOpen(connection)) return false;
+    this.parts.entries.open.commit(transaction);
+    this.endTransaction(connection);
+    return this.encodedFor(connection);
+  }
+
+  private begin(connection: Connection): void {
+    connection.transaction = new Transaction(this.parts.table.pin(), this.nowMs);
+    this.inTransactions.add(connection);
+    this.transactions++;
+  }
+
+  private endTransaction(connection: Connection): void {
+    const { transaction } = connection;
+    if (transaction === undefined) return;
+    if (!transaction.expired) this.dropPin(transaction);
+    connection.transaction = undefined;
+    this.inTransactions.delete(connection);
+  }
+
+  private dropPin(transaction: Transaction): void {
+    this.parts.table.unpin(transaction.revision);
+    this.transactions--;
+  }
+
+  expire(idleSinceMs: number): void {
+    for (const { transaction } of this.inTransactions) {
+      if (transaction === undefined || transaction.expired || transaction.lastMs >= idleSinceMs) continue;
+      transaction.expired = true;
+      transaction.checks.clear();
+      transaction.writes.clear();
+      this.dropPin(transaction);
+    }
+  }
+
+  /** Options first, then lengths in the order of the arguments. */
+  private argumentError(command: Command): string | undefined {
+    const { words } = this;
+    const { texts } = this.parts;
+    const keyError = (at: number) => this.tooLong('keyTooLong', this.parts.limits.maxKey, at);
+    const valueError = (at: number) => this.tooLong('valueTooLong', this.parts.limits.maxValue, at);
+    switch (command.name) {
+      case 'SET':
+        if (words.length > 3 && !/^[nx]x$/i.test(words[3]!)) return texts.word('setOption', words[3]!);
+        return keyError(1) ?? valueError(2);
+      case 'INCR':
+        if (words.length > 2 && parseInteger(words[2]!) === undefined) return texts.word('byNotInteger', words[2]!);
+        return keyError(1);
+      case 'CAS':
+        return keyError(1) ?? valueError(2) ?? valueError(3);
+      case 'KEYS':
+        return this.keysError();
+      case 'GET':
+      case 'MGET':
+      case 'EXISTS':
+      case 'DEL':
+        for (let at = 1; at < words.length; at++) if (words[at]!.length > this.parts.limits.maxKey) return keyError(at);
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  private tooLong(name: 'keyTooLong' | 'valueTooLong', limit: number, at: number): string | undefined {
+    const { length } = this.words[at]!;
+    return length > limit ? this.parts.texts.number(name, length) : undefined;
+  }
+
+  /** The word that stands where LIMIT or its number should. */
+  private keysError(): string | undefined {
+    const { words } = this;
+    if (words.length < 3) return undefined;
+    const option = words[words.length - 2]!;
+    const number = words[words.length - 1]!;
+    const limit = parseInteger(number);
+    const wrong = !/^limit$/i.test(option)
+      ? option
+      : !limit || limit < 1n || limit > MAX_KEYS_LIMIT
+        ? number
+        : undefined;
+    return wrong === undefined ? undefined : this.parts.texts.word('keysLimit', wrong);
+  }
+
+  private keysPrefix(): string {
+    return this.words.length === 2 || this.words.length === 4 ? this.words[1]! : '';
+  }
+
+  private keysLimit(): number {
+    return this.words.length < 3 ? KEYS_LIMIT : Number(this.words[this.words.length - 1]);
+  }
+}
+
+function optionFlag(option: string | undefined): number {
+  if (option === undefined) return 0;
+  return /^nx$/i.test(option) ? OpFlag.nx : OpFlag.xx;
+}

@@ -1,0 +1,300 @@
+/**
+ * Carries out the operations of an entry, well-formed as they are (js-validate.ts), on the table. It can stop between
+ * any two operations, also inside a COMMIT or a DEL of many keys, and go on later.
+ *
+ * A COMMIT goes through its body three times: its checks, then what its operations add to the logical bytes, then the
+ * operations. Nothing is changed before the third.
+ */
+import { EntryView } from './js-bytes.js';
+import { StateHasher } from './js-hash.js';
+import { logicalSize, type Table, type TableRecord } from './js-table.js';
+import { parseInteger, quote, type Texts } from './js-text.js';
+
+/** Codes of operations. */
+export const Op = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, get: 16 } as const;
+export const OpFlag = { nx: 1, xx: 2, more: 4 } as const;
+/** Bytes of an operation's head, and of a check's. */
+export const HEAD = 12;
+
+/** Who hears of the commands, one after the other. */
+export interface CommandSink {
+  /** The next command is about to begin. */
+  before(): void;
+  /** Its reply. */
+  reply(line: string): void;
+}
+
+export const nobody: CommandSink = { before() {}, reply() {} };
+
+const OK = 'OK';
+const NIL = '(nil)';
+const TWO_32 = 4_294_967_296;
+/** An operation is a unit of work, and one more for every so many bytes. */
+const BYTES_A_UNIT_SHIFT = 10;
+/** Decimal digits that surely fit into a double without loss, the sum of two such included. */
+const SAFE_DIGITS = 15;
+
+const CommitPhase = { none: 0, check: 1, judge: 2, write: 3 } as const;
+type CommitPhase = (typeof CommitPhase)[keyof typeof CommitPhase];
+
+export class Operations {
+  readonly view = new EntryView();
+  /** The replicated limit of logical bytes, as of the entry being applied; 0: none. */
+  limitBytes = 0;
+  /** Keys checked for conflicts, and commands carried out. */
+  checked = 0;
+  commands = 0;
+  private readonly table: Table;
+  private readonly texts: Texts;
+  private readonly hasher = new StateHasher();
+  /** Key and value next to each other, for what does not stand so in the entry. */
+  private readonly built = new EntryView();
+  private scratch = new Uint8Array(4_096);
+  private sink: CommandSink = nobody;
+  private at = 0;
+  private end = 0;
+  /** Of the DEL under way: keys deleted so far (-1: none under way), and their revision. */
+  private deleted = -1;
+  private delRevision = 0;
+  private phase: CommitPhase = CommitPhase.none;
+  private bodyEnd = 0;
+  private operationsAt = 0;
+  private checks = 0;
+  private growth = 0;
+  private commitRevision = 0;
+
+  constructor(table: Table, texts: Texts) {
+    this.table = table;
+    this.texts = texts;
+    this.built.load(this.scratch);
+  }
+
+  /** Begins with the operations between two offsets of `view`. */
+  start(from: number, end: number, sink: CommandSink): void {
+    this.at = from;
+    this.end = end;
+    this.sink = sink;
+    this.deleted = -1;
+    this.phase = CommitPhase.none;
+  }
+
+  /** Does about `budget` units of work; false: call again. */
+  step(budget: number): boolean {
+    const { words } = this.view;
+    let left = budget;
+    while (this.at < this.end || this.phase !== CommitPhase.none) {
+      if (left <= 0) return false;
+      const before = this.at;
+      if (this.phase !== CommitPhase.none) this.commitStep();
+      else this.operation(words[before >>> 2]!);
+      left -= this.at > before ? unitsOf(this.at - before) : 1;
+    }
+    return true;
+  }
+
+  private operation(head: number): void {
+    const { at } = this;
+    const { words } = this.view;
+    const code = head & 0xff;
+    const flags = (head >>> 8) & 0xff;
+    const keyLength = words[(at >>> 2) + 1]!;
+    const valueLength = words[(at >>> 2) + 2]!;
+    if (this.deleted < 0) this.sink.before();
+    if (code === Op.commit) {
+      this.beginCommit(keyLength, valueLength);
+      return;
+    }
+    this.at = at + HEAD + ((keyLength + valueLength + 3) & ~3);
+    if (code === Op.del) {
+      this.del(at, keyLength, flags);
+      return;
+    }
+    this.reply(this.single(code, flags, at, keyLength, valueLength));
+  }
+
+  private single(code: number, flags: number, at: number, keyLength: number, valueLength: number): string {
+    const keyAt = at + HEAD;
+    const key = this.view.bytes.latin1Slice(keyAt, keyAt + keyLength);
+    const record = this.table.record(key);
+    if (code === Op.set) {
+      if (flags !== 0 && (flags === OpFlag.nx) === (record?.value !== undefined)) return NIL;
+      return this.set(key, record, keyAt, valueLength);
+    }
+    const value = record?.value;
+    if (code === Op.get) return value === undefined ? NIL : quote(value);
+    if (code === Op.incr) return this.incr(key, record, keyAt + keyLength);
+    return value === undefined ? NIL : this.cas(key, record!, value, keyAt + keyLength, valueLength);
+  }
+
+  private reply(line: string): void {
+    this.commands++;
+    this.sink.reply(line);
+  }
+
+  /** Whether a change of so many bytes is within the limit. */
+  private fits(growth: number): boolean {
+    return this.limitBytes === 0 || growth <= 0 || this.table.logicalBytes + growth <= this.limitBytes;
+  }
+
+  private set(key: string, record: TableRecord | undefined, keyAt: number, valueLength: number): string {
+    if (!this.fits(change(key, record, valueLength))) return this.texts.fixed.outOfMemory;
+    this.table.revision++;
+    this.write(key, record, keyAt, valueLength, this.table.revision);
+    return OK;
+  }
+
+  /** Writes the value that stands behind the key at `keyAt`. */
+  private write(
+    key: string,
+    record: TableRecord | undefined,
+    keyAt: number,
+    valueLength: number,
+    revision: number,
+  ): void {
+    const { bytes, words } = this.view;
+    const valueAt = keyAt + key.length;
+    this.hasher.hash(words, keyAt >>> 2, key.length, valueLength, 0, revision);
+    const value = bytes.latin1Slice(valueAt, valueAt + valueLength);
+    this.table.set(key, record, value, revision, this.hasher.lo, this.hasher.hi);
+  }
+
+  /** Writes a value that does not stand behind its key in the entry. */
+  private writeBuilt(key: string, record: TableRecord | undefined, value: string): string {
+    if (!this.fits(change(key, record, value.length))) return this.texts.fixed.outOfMemory;
+    const { table } = this;
+    this.build(key, value);
+    table.revision++;
+    this.hasher.hash(this.built.words, 0, key.length, value.length, 0, table.revision);
+    table.set(key, record, value, table.revision, this.hasher.lo, this.hasher.hi);
+    return OK;
+  }
+
+  private build(key: string, value: string): void {
+    const length = key.length + value.length;
+    if (length > this.scratch.length) {
+      this.scratch = new Uint8Array(2 * (length + 4));
+      this.built.load(this.scratch);
+    }
+    this.built.bytes.latin1Write(key, 0);
+    this.built.bytes.latin1Write(value, key.length);
+  }
+
+  private incr(key: string, record: TableRecord | undefined, byAt: number): string {
+    const old = record?.value ?? '0';
+    const current = parseInteger(old);
+    if (current === undefined) return this.texts.fixed.notInteger;
+    const sum = this.sum(old, byAt);
+    if (sum === undefined) return this.texts.fixed.overflow;
+    const outcome = this.writeBuilt(key, record, sum);
+    return outcome === OK ? `(integer) ${sum}` : outcome;
+  }
+
+  /** The decimal sum; undefined when it does not fit into 64 bits. */
+  private sum(old: string, byAt: number): string | undefined {
+    const { bytes } = this.view;
+    const by = bytes.readInt32LE(byAt + 4) * TWO_32 + bytes.readUInt32LE(byAt);
+    if (old.length <= SAFE_DIGITS && Math.abs(by) <= Number.MAX_SAFE_INTEGER / 2) return String(Number(old) + by);
+    const sum = BigInt(old) + bytes.readBigInt64LE(byAt);
+    return sum === BigInt.asIntN(64, sum) ? String(sum) : undefined;
+  }
+
+  private cas(key: string, record: TableRecord, value: string, bodyAt: number, bodyLength: number): string {
+    const { bytes } = this.view;
+    const expectedLength = bytes.readUInt32LE(bodyAt);
+    const newAt = bodyAt + 4 + expectedLength;
+    if (expectedLength !== value.length || bytes.latin1Slice(bodyAt + 4, newAt) !== value) return NIL;
+    return this.writeBuilt(key, record, bytes.latin1Slice(newAt, bodyAt + bodyLength));
+  }
+
+  private del(at: number, keyLength: number, flags: number): void {
+    const key = this.view.bytes.latin1Slice(at + HEAD, at + HEAD + keyLength);
+    const record = this.table.record(key);
+    if (this.deleted < 0) this.deleted = 0;
+    if (record !== undefined && record.value !== undefined) {
+      if (this.deleted++ === 0) this.delRevision = ++this.table.revision;
+      this.table.remove(key, record, this.delRevision);
+    }
+    if ((flags & OpFlag.more) !== 0) return;
+    const { deleted } = this;
+    this.deleted = -1;
+    this.reply(`(integer) ${deleted}`);
+  }
+
+  private beginCommit(checks: number, bodyLength: number): void {
+    this.at += HEAD;
+    this.bodyEnd = this.at + bodyLength;
+    this.checks = checks;
+    this.growth = 0;
+    this.phase = CommitPhase.check;
+  }
+
+  private endCommit(line: string): void {
+    this.at = this.bodyEnd;
+    this.phase = CommitPhase.none;
+    this.reply(line);
+  }
+
+  private commitStep(): void {
+    if (this.phase === CommitPhase.check) {
+      if (this.checks > 0) this.check();
+      else this.nextPass(CommitPhase.judge);
+    } else if (this.at < this.bodyEnd) {
+      this.commitOperation();
+    } else if (this.phase === CommitPhase.write) {
+      this.endCommit(OK);
+    } else if (this.fits(this.growth)) {
+      this.commitRevision = ++this.table.revision;
+      this.nextPass(CommitPhase.write);
+    } else {
+      this.endCommit(this.texts.fixed.outOfMemory);
+    }
+  }
+
+  private nextPass(phase: CommitPhase): void {
+    if (phase === CommitPhase.judge) this.operationsAt = this.at;
+    this.phase = phase;
+    this.at = this.operationsAt;
+  }
+
+  private check(): void {
+    const { at } = this;
+    const { bytes, words } = this.view;
+    const keyLength = words[at >>> 2]!;
+    const revision = (words[(at >>> 2) + 2]! >>> 0) * TWO_32 + (words[(at >>> 2) + 1]! >>> 0);
+    const key = bytes.latin1Slice(at + HEAD, at + HEAD + keyLength);
+    this.checked++;
+    this.checks--;
+    if ((this.table.current(key)?.revision ?? 0) !== revision) {
+      this.endCommit(this.texts.word('conflict', key));
+      return;
+    }
+    this.at = at + HEAD + ((keyLength + 3) & ~3);
+  }
+
+  private commitOperation(): void {
+    const { at, table } = this;
+    const { bytes, words } = this.view;
+    const keyLength = words[(at >>> 2) + 1]!;
+    const valueLength = words[(at >>> 2) + 2]!;
+    const isSet = (words[at >>> 2]! & 0xff) === Op.set;
+    const keyAt = at + HEAD;
+    const key = bytes.latin1Slice(keyAt, keyAt + keyLength);
+    const record = table.record(key);
+    this.at = keyAt + ((keyLength + valueLength + 3) & ~3);
+    if (this.phase === CommitPhase.judge) this.growth += change(key, record, isSet ? valueLength : -1);
+    else if (isSet) this.write(key, record, keyAt, valueLength, this.commitRevision);
+    else if (record !== undefined && record.value !== undefined) table.remove(key, record, this.commitRevision);
+  }
+}
+
+/** Units of work of an operation or a check of that many bytes. */
+export function unitsOf(bytes: number): number {
+  return 1 + (bytes >>> BYTES_A_UNIT_SHIFT);
+}
+
+/** What the logical bytes change by when the key gets a value of that length (-1: is deleted). */
+function change(key: string, record: TableRecord | undefined, valueLength: number): number {
+  const old = record?.value;
+  const before = old === undefined ? 0 : logicalSize(key.length, old.length);
+  return (valueLength < 0 ? 0 : logicalSize(key.length, valueLength)) - before;
+}

@@ -1,0 +1,197 @@
+/**
+ * Reads: the gathering batch, the one in flight, and how each kind of read is answered, also at its place in an entry.
+ *
+ * KEYS goes through all keys in slices, at a revision that it pins, and keeps no more than twice as many as it may list.
+ */
+import type { Connection } from './js-connection.js';
+import { ItemKind, ItemList, type KeysQuery } from './js-items.js';
+import type { Replies } from './js-replies.js';
+import type { Found, Table } from './js-table.js';
+import { quote, type Texts } from './js-text.js';
+import type { GiveUp } from './store.js';
+
+/** Units of work of a slice: a key that is looked up is one, as are so many keys that KEYS passes. */
+const SLICE_UNITS = 2_048;
+const PASSED_A_UNIT = 8;
+
+/** What a read looks at. */
+export interface View {
+  find(key: string): Found | undefined;
+  count(): number;
+}
+
+interface Scan {
+  readonly keys: IterableIterator<string>;
+  readonly revision: number;
+  found: string[];
+}
+
+export class Reads {
+  /** Reads answered outside transactions. */
+  answered = 0;
+  gathering = new ItemList();
+  /** A BEGIN is carried out. */
+  onBegin: (connection: Connection) => void = () => {};
+  private readonly table: Table;
+  private readonly texts: Texts;
+  private readonly replies: Replies;
+  private readonly maxReply: number;
+  private readonly published: View;
+  private flight: ItemList | undefined;
+  private at = 0;
+  private scan: Scan | undefined;
+
+  constructor(table: Table, texts: Texts, replies: Replies, maxReply: number) {
+    this.table = table;
+    this.texts = texts;
+    this.replies = replies;
+    this.maxReply = maxReply;
+    this.published = { find: (key) => table.at(key, table.published), count: () => table.publishedKeys };
+  }
+
+  /** See `Store.sealReads`. */
+  seal(): boolean {
+    if (this.flight !== undefined || this.gathering.length === 0) return false;
+    this.flight = this.gathering;
+    this.gathering = new ItemList();
+    this.at = 0;
+    return true;
+  }
+
+  /** See `Store.evalReads`. */
+  evaluate(): boolean {
+    const { flight } = this;
+    if (flight === undefined) return true;
+    let left = SLICE_UNITS;
+    while (this.at < flight.length) {
+      if (left <= 0) return false;
+      left -= this.step(flight, this.at);
+    }
+    this.flight = undefined;
+    return true;
+  }
+
+  /** See `Store.failReads`. */
+  fail(why: GiveUp): void {
+    const { flight } = this;
+    if (flight === undefined) return;
+    this.endScan();
+    for (; this.at < flight.length; this.at++) {
+      const connection = flight.connections[this.at]!;
+      const constant = flight.kinds[this.at] === ItemKind.constant;
+      connection.barrier = false;
+      this.replies.answer(connection, constant ? (flight.args[this.at] as string) : this.failure(why));
+    }
+    this.flight = undefined;
+  }
+
+  /** What a read that is given up is told: nothing happened. */
+  failure(why: GiveUp): string {
+    const { noLeader, readTimeout, stopping } = this.texts.fixed;
+    return why === 'no-leader' ? noLeader : why === 'timeout' ? readTimeout : stopping;
+  }
+
+  /** Answers the item at `at`, or goes on with it; the units of work that took. */
+  private step(flight: ItemList, at: number): number {
+    const connection = flight.connections[at]!;
+    const kind = flight.kinds[at]!;
+    const args = flight.args[at];
+    if (kind === ItemKind.keys && !connection.closed) return this.stepKeys(connection, args as KeysQuery);
+    this.at++;
+    this.endScan();
+    connection.barrier = false;
+    if (connection.closed) {
+      this.replies.answer(connection, '');
+      return 1;
+    }
+    if (kind === ItemKind.begin) this.onBegin(connection);
+    this.replies.answer(
+      connection,
+      kind === ItemKind.begin ? this.texts.fixed.ok : this.line(flight, at, this.published),
+    );
+    return Array.isArray(args) ? args.length : 1;
+  }
+
+  /** The reply of a constant, GET, MGET, EXISTS or COUNT. */
+  line(items: ItemList, at: number, view: View): string {
+    const kind = items.kinds[at];
+    const args = items.args[at];
+    if (kind === ItemKind.constant) return args as string;
+    this.answered++;
+    if (kind === ItemKind.count) return `(integer) ${view.count()}`;
+    if (kind === ItemKind.get) {
+      const found = view.find(args as string);
+      return found === undefined ? this.texts.fixed.nil : quote(found.value);
+    }
+    const keys = args as readonly string[];
+    if (kind === ItemKind.exists) return `(integer) ${countExisting(keys, view)}`;
+    return valueList(keys, (key) => view.find(key)?.value, this.maxReply);
+  }
+
+  private stepKeys(connection: Connection, query: KeysQuery): number {
+    this.scan ??= { keys: this.table.allKeys(), revision: this.table.pin(), found: [] };
+    const { scan } = this;
+    const most = SLICE_UNITS * PASSED_A_UNIT;
+    for (let passed = 0; passed < most; passed++) {
+      const next = scan.keys.next();
+      if (next.done) {
+        this.answerKeys(connection, scan, query.limit);
+        return 1 + passed / PASSED_A_UNIT;
+      }
+      const key = next.value;
+      if (!key.startsWith(query.prefix) || this.table.at(key, scan.revision) === undefined) continue;
+      scan.found.push(key);
+      if (scan.found.length >= 2 * query.limit + most) scan.found = smallest(scan.found, query.limit);
+    }
+    return SLICE_UNITS;
+  }
+
+  private answerKeys(connection: Connection, scan: Scan, limit: number): void {
+    this.at++;
+    this.answered++;
+    this.endScan();
+    connection.barrier = false;
+    this.replies.answer(connection, list(smallest(scan.found, limit), quote, this.maxReply));
+  }
+
+  private endScan(): void {
+    if (this.scan === undefined) return;
+    this.table.unpin(this.scan.revision);
+    this.scan = undefined;
+  }
+}
+
+/** The first `limit` in the order of their bytes. */
+function smallest(keys: string[], limit: number): string[] {
+  keys.sort();
+  return keys.slice(0, limit);
+}
+
+export function countExisting(keys: readonly string[], view: Pick<View, 'find'>): number {
+  let count = 0;
+  for (const key of keys) if (view.find(key) !== undefined) count++;
+  return count;
+}
+
+/** The reply of MGET. */
+export function valueList(
+  keys: readonly string[],
+  lookUp: (key: string) => string | undefined,
+  maxReply: number,
+): string {
+  const element = (key: string) => {
+    const value = lookUp(key);
+    return value === undefined ? 'null' : quote(value);
+  };
+  return list(keys, element, maxReply);
+}
+
+/** A list as JSON; cut off where it is too long for a reply anyway. */
+function list(keys: readonly string[], element: (key: string) => string, maxReply: number): string {
+  let text = '';
+  for (const key of keys) {
+    text += (text === '' ? '[' : ',') + element(key);
+    if (text.length > maxReply) return text;
+  }
+  return text === '' ? '[]' : `${text}]`;
+}

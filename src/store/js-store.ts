@@ -1,0 +1,223 @@
+/**
+ * The store in plain TypeScript over `Map`: the twin of the kernel, byte for byte the same (store.ts, ARCHITECTURE.md).
+ *
+ * ## Concept
+ *
+ * All bytes of clients and records are strings of latin1 characters, one a byte: V8 keeps such a string as one block of
+ * bytes, hashes and compares it natively, and cuts and joins it without copying. They become bytes again in two places,
+ * where an entry is encoded and where replies are handed out.
+ *
+ *     js-text        words of a line, texts of replies        js-entries      own entries and what waits for them
+ *     js-connection  one client: its input and its mode        js-encode       the open entry
+ *     js-front       from lines to commands to their places   js-apply        committed records: origins, slices
+ *     js-reads       batches of reads, KEYS                    js-validate     what makes an entry malformed
+ *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, COMMIT
+ *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
+ *
+ * ## Invariants
+ *
+ * - Nothing that `apply` changes is seen by a read, a BEGIN or `stats` before it is published, nor is any reply out of it.
+ * - What is replicated depends on the staged records alone: never on connections, pins or slices.
+ *
+ * ## Caveats
+ *
+ * The garbage collector stops the world in proportion to the number of keys, and V8's heap limit bounds them: when the
+ * estimate of what the records use comes near it, `apply` answers `no-memory`. `seed` is not used: V8 seeds its own hashes.
+ */
+import { getHeapStatistics } from 'node:v8';
+import { crc32c } from './crc32c.js';
+import { Applier, configRecord } from './js-apply.js';
+import { allocate } from './js-bytes.js';
+import { Entries } from './js-entries.js';
+import { Front } from './js-front.js';
+import { Reads, type View } from './js-reads.js';
+import { Replies } from './js-replies.js';
+import { Table } from './js-table.js';
+import { Texts } from './js-text.js';
+import { TransactionRunner } from './js-transaction.js';
+import {
+  defaultLimits,
+  type GiveUp,
+  HEADER_BYTES,
+  type SealedEntry,
+  type Store,
+  type StoreOptions,
+  type StoreSink,
+  type StoreStats,
+} from './store.js';
+
+/** The share of V8's heap that records may take, by their estimate. */
+const HEAP_SHARE = 0.85;
+
+export class JsStore implements Store {
+  readonly kind = 'js';
+  readonly crc32c = crc32c;
+  private readonly table = new Table();
+  private readonly replies: Replies;
+  private readonly reads: Reads;
+  private readonly entries: Entries;
+  private readonly applier: Applier;
+  private readonly front: Front;
+  private result = allocate(65_536);
+
+  constructor(options: StoreOptions) {
+    const table = this.table;
+    const limits = { ...defaultLimits, ...options.limits };
+    const texts = new Texts(limits);
+    const replies = new Replies(texts, limits.maxReply);
+    const reads = new Reads(table, texts, replies, limits.maxReply);
+    const newest: View = { find: (key) => table.current(key), count: () => table.keys };
+    const entries = new Entries(options, texts, replies, reads, newest);
+    const heapLimitBytes = HEAP_SHARE * getHeapStatistics().heap_size_limit;
+    const transactions = new TransactionRunner(table, texts, limits);
+    this.replies = replies;
+    this.reads = reads;
+    this.entries = entries;
+    this.applier = new Applier(table, texts, options, entries, heapLimitBytes);
+    this.front = new Front({ table, texts, limits, replies, reads, entries, transactions });
+  }
+
+  open(): number {
+    return this.front.open();
+  }
+
+  close(slot: number): void {
+    this.front.close(slot);
+  }
+
+  feed(slot: number, chunk: Uint8Array): void {
+    this.front.feed(slot, chunk);
+  }
+
+  finish(slot: number): void {
+    this.front.finish(slot);
+  }
+
+  pause(slot: number, on: boolean): void {
+    this.front.pause(slot, on);
+  }
+
+  release(slot: number): void {
+    this.front.release(slot);
+  }
+
+  ingest(nowMs: number): void {
+    this.front.ingest(nowMs);
+  }
+
+  get ready(): boolean {
+    return this.front.ready;
+  }
+
+  drain(sink: StoreSink): void {
+    this.replies.output.drain(sink);
+  }
+
+  expire(idleSinceMs: number): void {
+    this.front.expire(idleSinceMs);
+  }
+
+  get openCommands(): number {
+    return this.entries.open.commands;
+  }
+
+  get openBytes(): number {
+    return this.entries.open.bytes;
+  }
+
+  seal(): SealedEntry | undefined {
+    const sealed = this.entries.seal();
+    if (sealed !== undefined) this.front.entryClosed();
+    return sealed;
+  }
+
+  giveUp(sequence: number, why: GiveUp, mayHaveLeft: boolean): SealedEntry {
+    return this.entries.giveUp(sequence, why, mayHaveLeft);
+  }
+
+  giveUpOpen(why: GiveUp): void {
+    this.entries.giveUpOpen(why);
+    this.front.entryClosed();
+  }
+
+  get gathered(): number {
+    return this.reads.gathering.length;
+  }
+
+  sealReads(): boolean {
+    return this.reads.seal();
+  }
+
+  evalReads(): boolean {
+    return this.reads.evaluate();
+  }
+
+  failReads(why: GiveUp): void {
+    this.reads.fail(why);
+  }
+
+  stage(record: Uint8Array): boolean {
+    return this.applier.stage(record);
+  }
+
+  apply(): 'done' | 'more' | 'no-memory' {
+    const outcome = this.applier.apply();
+    if (!this.applier.underWay) this.entries.flush();
+    return outcome;
+  }
+
+  get applied(): number {
+    return this.applier.applied;
+  }
+
+  configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
+    const record = configRecord(limitBytes);
+    return { record, payloadCrc: crc32c(record.subarray(HEADER_BYTES)) };
+  }
+
+  run(operations: Uint8Array): Uint8Array {
+    let text = '';
+    const { replies } = this;
+    const reply = (line: string) => {
+      text += `${replies.limited(line)}\n`;
+    };
+    this.applier.run(operations, { before() {}, reply });
+    if (text.length > this.result.length) this.result = allocate(2 * text.length);
+    this.result.latin1Write(text, 0);
+    return this.result.subarray(0, text.length);
+  }
+
+  stats(): StoreStats {
+    const { applier, front, reads } = this;
+    return {
+      revision: this.table.published,
+      applied: applier.applied,
+      keys: this.table.publishedKeys,
+      stateHash: applier.hash.toString(),
+      logicalBytes: applier.logicalBytes,
+      limitBytes: applier.limitBytes,
+      usedBytes: this.table.usedBytes(),
+      reservedBytes: this.table.reservedBytes(),
+      transactions: front.transactions,
+      checkpoint: applier.checkpoint,
+      counters: {
+        parsed: front.parsed,
+        encoded: front.encoded,
+        checked: applier.operations.checked,
+        applied: applier.operations.commands,
+        reads: reads.answered,
+      },
+    };
+  }
+
+  dump(): { key: Uint8Array; value: Uint8Array; revision: number }[] {
+    const records: { key: Uint8Array; value: Uint8Array; revision: number }[] = [];
+    for (const key of this.table.allKeys()) {
+      const found = this.table.at(key, this.table.published);
+      if (found === undefined) continue;
+      const { revision, value } = found;
+      records.push({ key: Buffer.from(key, 'latin1'), value: Buffer.from(value, 'latin1'), revision });
+    }
+    return records;
+  }
+}

@@ -1,0 +1,111 @@
+/** Whether the operations of a data entry are well-formed: ARCHITECTURE.md, "What makes an entry malformed". */
+import type { EntryView } from './js-bytes.js';
+import { HEAD, Op, OpFlag, unitsOf } from './js-operations.js';
+
+export class Validation {
+  private readonly view: EntryView;
+  private at = 0;
+  private end = 0;
+  private expected = 0;
+  private commands = 0;
+  /** What carrying out the operations will cost at most, in the units of `Operations.step`. */
+  units = 0;
+  /** Where the body of the COMMIT ends that we are in; 0 outside. */
+  private bodyEnd = 0;
+  /** Checks of that COMMIT that are still to come. */
+  private checks = 0;
+  /** The next operation must be a DEL of the same command. */
+  private more = false;
+  /** GET is allowed in `Store.run`. */
+  private reads = false;
+
+  constructor(view: EntryView) {
+    this.view = view;
+  }
+
+  /** Begins with the operations between two offsets, which must be `commands` commands (-1: any number). */
+  start(from: number, end: number, commands: number, reads = false): void {
+    this.at = from;
+    this.end = end;
+    this.expected = commands;
+    this.commands = 0;
+    this.units = 0;
+    this.bodyEnd = 0;
+    this.checks = 0;
+    this.more = false;
+    this.reads = reads;
+  }
+
+  /** Looks at up to `budget` operations and checks; undefined: call again. */
+  step(budget: number): boolean | undefined {
+    for (let left = budget; this.at < this.end; left--) {
+      if (left === 0) return undefined;
+      const before = this.at;
+      if (!(this.checks > 0 ? this.check() : this.operation())) return false;
+      const passes = this.bodyEnd === 0 ? 1 : 2;
+      this.units += passes * unitsOf(this.at - before);
+      if (this.at === this.bodyEnd && this.checks === 0) this.bodyEnd = 0;
+    }
+    return this.checks === 0 && !this.more && (this.expected < 0 || this.commands === this.expected);
+  }
+
+  private check(): boolean {
+    const { view, at, bodyEnd } = this;
+    if (bodyEnd - at < HEAD) return false;
+    const length = HEAD + padded(view.words[at >>> 2]! >>> 0);
+    if (length > bodyEnd - at) return false;
+    this.at += length;
+    this.checks--;
+    return true;
+  }
+
+  private operation(): boolean {
+    const { view, at } = this;
+    const limit = this.bodyEnd === 0 ? this.end : this.bodyEnd;
+    if (limit - at < HEAD) return false;
+    const head = view.words[at >>> 2]!;
+    const code = head & 0xff;
+    const flags = (head >>> 8) & 0xff;
+    const keyLength = view.words[(at >>> 2) + 1]! >>> 0;
+    const valueLength = view.words[(at >>> 2) + 2]! >>> 0;
+    if (head >>> 16 !== 0 || !this.allowed(code, flags)) return false;
+    if (code === Op.commit) return this.commit(keyLength, valueLength);
+    const length = HEAD + padded(keyLength + valueLength);
+    if (length > limit - at || !this.valueFits(code, keyLength, valueLength)) return false;
+    this.more = (flags & OpFlag.more) !== 0;
+    if (this.bodyEnd === 0 && !this.more) this.commands++;
+    this.at += length;
+    return true;
+  }
+
+  private allowed(code: number, flags: number): boolean {
+    if (this.bodyEnd > 0) return flags === 0 && (code === Op.set || code === Op.del);
+    if (this.more && code !== Op.del) return false;
+    if (code === Op.set) return flags <= OpFlag.xx;
+    if (code === Op.del) return flags === 0 || flags === OpFlag.more;
+    const known = code === Op.incr || code === Op.cas || code === Op.commit || (this.reads && code === Op.get);
+    return flags === 0 && known;
+  }
+
+  private valueFits(code: number, keyLength: number, valueLength: number): boolean {
+    if (code === Op.del || code === Op.get) return valueLength === 0;
+    if (code === Op.incr) return valueLength === 8;
+    if (code !== Op.cas) return true;
+    if (valueLength < 4) return false;
+    return this.view.bytes.readUInt32LE(this.at + HEAD + keyLength) <= valueLength - 4;
+  }
+
+  private commit(checks: number, body: number): boolean {
+    this.at += HEAD;
+    if ((body & 3) !== 0 || body > this.end - this.at || checks > body / HEAD) return false;
+    this.commands++;
+    this.checks = checks;
+    this.bodyEnd = body === 0 ? 0 : this.at + body;
+    return true;
+  }
+}
+
+/** `pad4` for lengths that may not fit into 32 bits. */
+function padded(length: number): number {
+  return Math.ceil(length / 4) * 4;
+}
