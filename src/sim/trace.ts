@@ -1,0 +1,37 @@
+/** A running hash of everything that happens in a world: two runs of a seed must end with the same one. */
+
+const PRIME = 0x01000193;
+const scratch = new Float64Array(1);
+const scratchWords = new Uint32Array(scratch.buffer);
+
+export class Trace {
+  #low = 0x811c9dc5;
+  #high = 0x6c62272e;
+
+  word(word: number): void {
+    this.#low = Math.imul(this.#low ^ word, PRIME);
+    this.#high = Math.imul(this.#high ^ (word >>> 15) ^ this.#low, PRIME) + 1;
+  }
+
+  number(value: number): void {
+    scratch[0] = value;
+    this.word(scratchWords[0]!);
+    this.word(scratchWords[1]!);
+  }
+
+  text(text: string): void {
+    this.word(text.length);
+    for (let at = 0; at < text.length; at++) this.word(text.charCodeAt(at));
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.word(bytes.length);
+    for (let at = 0; at < bytes.length; at++) this.word(bytes[at]!);
+  }
+
+  /** 16 hexadecimal digits. */
+  get hash(): string {
+    const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0');
+    return hex(this.#high) + hex(this.#low);
+  }
+}
