@@ -1,0 +1,130 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type LoadResult, runLoad } from '../../src/bench/load.js';
+import { Cluster, cpuMillis, type NodePlace, residentBytes, runProgram, until } from '../support/cluster.js';
+import { soak } from '../support/soak.js';
+
+let cluster: Cluster | undefined;
+afterEach(async () => {
+  await cluster?.stop();
+  cluster = undefined;
+});
+
+describe('distributed bench cluster', () => {
+  it('starts three nodes, measures beside a bare server, and finds the counters equal to the commands served', async () => {
+    const args = ['bench', 'cluster', '--clients', '20', '--pipeline', '8', '--read-ratio', '0.5', '--seconds', '1'];
+    const run = await runProgram([...args, '--baseline', '--json'], { deadlineMs: 60_000 });
+    expect(run.stderr).not.toMatch(/ERR|UNKNOWN/);
+    expect(run.code).toBe(0);
+    const report = JSON.parse(run.stdout) as {
+      runs: (LoadResult & { target: string })[];
+      ratio: number;
+      counters: { equal: boolean; commands: { sets: number; gets: number }; appliedByNode: number[] };
+    };
+    expect(report.runs.map((r) => r.target)).toEqual(['cluster', 'bare', 'cluster', 'bare']);
+    for (const one of report.runs) expect([one.errors, one.operations > 0]).toEqual([0, true]);
+    expect(report.ratio).toBeGreaterThan(0);
+    expect(report.counters).toMatchObject({ equal: true });
+    expect(report.counters.commands.sets).toBeGreaterThan(1000);
+    expect(report.counters.commands.gets).toBeGreaterThan(1000);
+  });
+});
+
+describe('the JavaScript heap', () => {
+  it('grows by less than 64 bytes for each pipelined command', async () => {
+    const probe = fileURLToPath(new URL('../support/heap-probe.mjs', import.meta.url));
+    const nodeArgs = ['--import', probe, '--min-semi-space-size=512', '--max-semi-space-size=512'];
+    cluster = await Cluster.start({ nodeArgs, ipc: true });
+    const targets = cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port }));
+    const load = (seconds: number) => {
+      const fixed = { clients: 48, pipeline: 32, readRatio: 0.5, valueSize: 100, keys: 10_000, warmupSeconds: 0 };
+      return runLoad({ targets, seconds, preload: false, ...fixed });
+    };
+    await load(0.5);
+    const before = await Promise.all(cluster.nodes.map(heapOf));
+    const result = await load(1);
+    const after = await Promise.all(cluster.nodes.map(heapOf));
+    expect(result.errors).toBe(0);
+    const served = (result.sent.sets + result.sent.gets) / cluster.nodes.length;
+    expect(served).toBeGreaterThan(3000);
+    const each = after.map((heap, i) => (heap.heapUsed - before[i]!.heapUsed) / served);
+    console.log(
+      `heap bytes a command on each node: ${each.map((n) => n.toFixed(1)).join(', ')} (${served} commands each)`,
+    );
+    expect(after.map((heap) => heap.collections)).toEqual(before.map((heap) => heap.collections));
+    for (const bytes of each) expect(bytes).toBeLessThan(64);
+  });
+});
+
+interface Heap {
+  readonly heapUsed: number;
+  /** Garbage collections so far. */
+  readonly collections: number;
+}
+
+function heapOf(node: NodePlace): Promise<Heap> {
+  return new Promise((resolve) => {
+    node.run!.child.once('message', (answer) => resolve(answer as Heap));
+    node.run!.child.send('heap');
+  });
+}
+
+describe('a node', () => {
+  it('has its open log segment under O_DSYNC, by the kernel’s own file flags', async () => {
+    cluster = await Cluster.start();
+    for (const node of cluster.nodes) {
+      const flags = openFiles(node).filter((file) => file.path.startsWith(node.directory) && file.writable);
+      const segments = flags.filter((file) => file.dsync);
+      expect(segments.length, JSON.stringify(flags)).toBeGreaterThan(0);
+      expect(
+        segments.some((file) => /log|wal|segment/.test(file.path)),
+        JSON.stringify(segments),
+      ).toBe(true);
+    }
+  });
+
+  it('that idles uses less than 2 % of a core, and less than 120 MB, leader and follower', async () => {
+    cluster = await Cluster.start();
+    const leader = await cluster.leader();
+    // What starting costs is over when a short window is quiet.
+    await until('the nodes have come to rest', 20_000, async () => (await busiest(cluster!, 500)) < 0.05);
+    const before = cluster.nodes.map((node) => cpuMillis(node.pid));
+    const seconds = soak.idleSeconds;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    cluster.nodes.forEach((node, i) => {
+      const share = (cpuMillis(node.pid) - before[i]!) / (seconds * 1000);
+      const memory = residentBytes(node.pid) / 1e6;
+      const role = node === leader ? 'leader' : 'follower';
+      console.log(`idle ${role}: ${(share * 100).toFixed(2)} % of a core, ${memory.toFixed(0)} MB`);
+      expect(share).toBeLessThan(0.02);
+      expect(memory).toBeLessThan(120);
+    });
+  });
+});
+
+/** Share of a core that the busiest node uses, over a window. */
+async function busiest(of: Cluster, windowMs: number): Promise<number> {
+  const before = of.nodes.map((node) => cpuMillis(node.pid));
+  await new Promise((resolve) => setTimeout(resolve, windowMs));
+  return Math.max(...of.nodes.map((node, i) => cpuMillis(node.pid) - before[i]!)) / windowMs;
+}
+
+/** The regular files that a process has open, with what /proc says of their flags. */
+function openFiles(node: NodePlace): { path: string; dsync: boolean; writable: boolean }[] {
+  const folder = `/proc/${node.pid}`;
+  const files: { path: string; dsync: boolean; writable: boolean }[] = [];
+  for (const fd of readdirSync(`${folder}/fd`)) {
+    try {
+      const path = readlinkSync(`${folder}/fd/${fd}`);
+      const flags = Number.parseInt(
+        /^flags:\s+([0-7]+)$/m.exec(readFileSync(`${folder}/fdinfo/${fd}`, 'utf8'))![1]!,
+        8,
+      );
+      if (path.startsWith('/')) files.push({ path, dsync: (flags & 0o10000) !== 0, writable: (flags & 3) !== 0 });
+    } catch {
+      // closed between the two looks
+    }
+  }
+  return files;
+}
