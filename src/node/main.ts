@@ -4,9 +4,7 @@ import { ListenError } from '../env/env.js';
 import { openLog } from '../log/log.js';
 import { type Crc32c, type Founding, type Log, LogError } from '../log/types.js';
 import { crc32c } from '../store/crc32c.js';
-import { JsStore } from '../store/js-store.js';
 import type { Store, StoreOptions } from '../store/store.js';
-import { WasmStore } from '../store/wasm-store.js';
 import { createTransport } from '../transport/transport.js';
 import type { Transport } from '../transport/types.js';
 import { describe, Membership, samePeers } from './founding.js';
@@ -50,8 +48,16 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
     throw error;
   }
   try {
-    const run = new Run(env, options, log, listener);
-    checksum = run.crc32c;
+    const nonce = new DataView(env.random.bytes(4).slice().buffer).getUint32(0);
+    const { identity } = log.folder;
+    const store = await makeStore(options.store, {
+      identity,
+      starts: log.vote.starts,
+      nonce,
+      seed: env.random.bytes(16),
+    });
+    checksum = store.crc32c;
+    const run = new Run(env, options, log, store, nonce, listener);
     accept = (socket) => run.accept(socket);
     for (const socket of waiting) {
       run.accept(socket);
@@ -111,7 +117,6 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
 class Run implements RunningNode {
   readonly address: string;
   readonly failed: Promise<Error>;
-  readonly crc32c: Crc32c;
   readonly #env: Env;
   readonly #options: NodeOptions;
   readonly #log: Log;
@@ -119,11 +124,12 @@ class Run implements RunningNode {
   readonly #membership: Membership;
   readonly #node: Node;
   readonly #nonce: number;
+  readonly #crc32c: Crc32c;
   #transport: Transport;
   #stopping: Promise<void> | undefined;
   #fail: (error: Error) => void = () => {};
 
-  constructor(env: Env, options: NodeOptions, log: Log, listener: Listener) {
+  constructor(env: Env, options: NodeOptions, log: Log, store: Store, nonce: number, listener: Listener) {
     this.#env = env;
     this.#options = options;
     this.#log = log;
@@ -134,15 +140,9 @@ class Run implements RunningNode {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
-    this.#nonce = new DataView(env.random.bytes(4).slice().buffer).getUint32(0);
+    this.#nonce = nonce;
+    this.#crc32c = store.crc32c;
     this.#checkFolder();
-    const store = makeStore(options.store, {
-      identity: log.folder.identity,
-      starts: log.vote.starts,
-      nonce: this.#nonce,
-      seed: env.random.bytes(16),
-    });
-    this.crc32c = store.crc32c;
     this.#membership = new Membership({
       id: options.id,
       address: this.address,
@@ -212,7 +212,7 @@ class Run implements RunningNode {
     return createTransport({
       id,
       env: this.#env,
-      crc32c: this.crc32c,
+      crc32c: this.#crc32c,
       handlers: {
         hello: () => ({
           protocol: 1,
@@ -262,6 +262,8 @@ class Run implements RunningNode {
   }
 }
 
-function makeStore(kind: NodeOptions['store'], options: StoreOptions): Store {
-  return kind === 'js' ? new JsStore(options) : new WasmStore(options);
+/** Only the chosen store is loaded: a node on the twin runs no Wasm. */
+async function makeStore(kind: NodeOptions['store'], options: StoreOptions): Promise<Store> {
+  if (kind === 'js') return new (await import('../store/js-store.js')).JsStore(options);
+  return new (await import('../store/wasm-store.js')).WasmStore(options);
 }
