@@ -29,8 +29,7 @@ export function logToStderr(least: LogLevel): (level: LogLevel, text: string) =>
   };
 }
 
-/** Output whose reader has gone (`| head`, a supervisor that was killed) is no reason to fail. */
-export function ignoreClosedOutputs(whenStdoutCloses: () => void = () => {}): void {
-  process.stdout.on('error', whenStdoutCloses);
-  process.stderr.on('error', () => {});
+/** An output whose reader has gone (a supervisor that was killed, `| head`) is no reason to fail. */
+export function ignoreClosedOutputs(): void {
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }

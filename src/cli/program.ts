@@ -1,0 +1,400 @@
+/**
+ * The command line: which commands there are, their flags, and what --help says. What a command does is in a file of its
+ * own, loaded when it is run, so that `distributed cli` does not load a database.
+ *
+ * Every flag has an environment variable. Errors are one line on stderr: exit code 2 for a wrong use, else 1.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, Option } from 'commander';
+import { type BenchOperation, benchOperations } from '../bench/workload.js';
+import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
+import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
+import { CliError, ignoreClosedOutputs, logLevels, tell } from './report.js';
+import * as values from './values.js';
+
+/** A flag with its environment variable, `--data-dir`: DISTRIBUTED_DATA_DIR. */
+function flag(flags: string, description: string): Option {
+  const name = /--([a-z-]+)/.exec(flags)![1]!;
+  return new Option(flags, description).env(`DISTRIBUTED_${name.replaceAll('-', '_').toUpperCase()}`);
+}
+
+const storeFlag = () => flag('--store <kind>', 'what holds the data').choices(['wasm', 'js']).default('wasm');
+const logFlag = () => flag('--log-level <level>', 'least grave lines to log').choices(logLevels);
+const timeoutFlag = () =>
+  flag('--timeout <time>', 'how long a node may owe an answer before another is tried')
+    .argParser(values.duration(10, 3_600_000))
+    .default(15_000, '15s');
+const reconnectFlag = () =>
+  flag('--reconnect <time>', 'how long to look for another node')
+    .argParser(values.duration(0, 3_600_000))
+    .default(5_000, '5s');
+
+/** Runs the command line; resolves with the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  ignoreClosedOutputs();
+  let exitCode = 0;
+  const finish = (code: number) => {
+    exitCode = code;
+  };
+  try {
+    await makeProgram(finish).parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    // Commander has told its own errors already; asking for help or the version is none.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    tell(error instanceof Error ? error.message : String(error));
+    return error instanceof CliError ? error.exitCode : 1;
+  }
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return String(version);
+}
+
+function makeProgram(finish: (code: number) => void): Command {
+  const program = new Command('distributed');
+  program
+    .description(
+      'A strongly consistent, transactional key-value store. Without a command it starts a node; see the commands for the rest.',
+    )
+    .version(version())
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ outputError: (text) => tell(text.replace(/^error: /, '')) });
+  addNode(program, finish);
+  addUp(program, finish);
+  addCli(program, finish);
+  addStatus(program, finish);
+  addBench(program);
+  return program;
+}
+
+// ── A node ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface NodeFlags {
+  readonly id: number;
+  readonly host: string;
+  readonly port: number;
+  readonly dataDir?: string;
+  readonly peers?: readonly PeerAddress[];
+  readonly store: 'wasm' | 'js';
+  readonly requestTimeout: number;
+  readonly heartbeat: number;
+  readonly election: readonly [number, number];
+  readonly transactionTimeout: number;
+  readonly memoryLimit: number;
+  readonly logLevel: LogLevel;
+  readonly insecure?: boolean;
+}
+
+const nodeHelp = `
+Examples:
+  distributed                                  a cluster of one on 127.0.0.1:8080
+  distributed --id 2 --port 8081 --peers 1=127.0.0.1:8080,2=127.0.0.1:8081,3=127.0.0.1:8082
+                                               one of three; the same --peers on all of them
+  distributed up                               three nodes on this machine and the CLI
+  printf 'SET a b\\nGET a\\n' | distributed cli  commands from a script
+  distributed status                           how the members are
+
+A node prints one line on standard output when it serves, its log goes to standard error.
+SIGTERM and SIGINT stop it in good order. Its state is in the data folder; the folder, not the
+flags, says which cluster it belongs to once it does.
+
+Each flag can be given by its environment variable; the flag wins.
+Exit codes: 0 stopped as told; 1 an error, told in one line; 2 a wrong use of the program.
+'distributed help COMMAND' tells more of a command.`;
+
+function addNode(program: Command, finish: (code: number) => void): void {
+  const defaults = defaultNodeOptions;
+  program
+    .addOption(flag('--id <n>', 'number of this node in its cluster').argParser(values.integer(1, 65_535)).default(1))
+    .addOption(flag('--host <host>', 'address to listen on').default(defaults.host))
+    .addOption(
+      flag('--port <n>', 'port for clients and peers; 0 takes any free one')
+        .argParser(values.integer(0, 65_535))
+        .default(defaults.port),
+    )
+    .addOption(flag('--data-dir <folder>', 'where the state is kept (default: data/node-<id>)'))
+    .addOption(flag('--peers <list>', 'all members, this one too: 1=host:port,2=host:port,…').argParser(values.peers))
+    .addOption(storeFlag())
+    .addOption(
+      flag('--request-timeout <time>', 'how long a command waits for a majority')
+        .argParser(values.duration(10, 3_600_000))
+        .default(defaults.requestTimeoutMs, '5s'),
+    )
+    .addOption(
+      flag('--transaction-timeout <time>', 'how long a transaction may be idle before it is rolled back')
+        .argParser(values.duration(10, 86_400_000))
+        .default(defaults.transactionIdleMs, '30s'),
+    )
+    .addOption(
+      flag('--heartbeat <time>', "pause between a leader's signs of life")
+        .argParser(values.duration(5, 60_000))
+        .default(defaults.heartbeatMs, '100ms'),
+    )
+    .addOption(
+      flag('--election <range>', 'silence of a leader after which another is elected, in ms')
+        .argParser(values.durationRange(10, 600_000))
+        .default(defaults.electionMs, '400-800'),
+    )
+    .addOption(
+      flag('--memory-limit <size>', 'most bytes of data, for a new cluster; 0: none')
+        .argParser(values.size(0, 4 * 1024 ** 3))
+        .default(defaults.memoryLimitBytes, '2GiB'),
+    )
+    .addOption(logFlag().default('info'))
+    .addOption(flag('--insecure', 'listen on an address that other machines reach, without authentication'))
+    .addHelpText('after', nodeHelp)
+    .argument('[command]', 'one of the commands below')
+    .action(async (command: string | undefined, flags: NodeFlags) => {
+      if (command !== undefined)
+        throw new CliError(`unknown command '${command}'; distributed --help lists the commands`, 2);
+      const options = nodeOptions(flags);
+      const { runNode } = await import('./node.js');
+      finish(await runNode(options));
+    });
+}
+
+/** Checks what one flag alone cannot tell. */
+function nodeOptions(flags: NodeFlags) {
+  const { id, host, port, peers, heartbeat, election } = flags;
+  if (!isLoopback(host) && !flags.insecure)
+    throw new CliError(
+      `--host ${host} can be reached from other machines, and there is no authentication; pass --insecure to do it all the same`,
+      2,
+    );
+  if (election[0] < 2 * heartbeat)
+    throw new CliError(
+      `--election must begin at ${2 * heartbeat} or more, twice --heartbeat, not at ${election[0]}`,
+      2,
+    );
+  if (peers) checkPeers(peers, id, port);
+  return {
+    id,
+    host,
+    port,
+    dataDir: flags.dataDir ?? join('data', `node-${id}`),
+    peers,
+    store: flags.store,
+    requestTimeoutMs: flags.requestTimeout,
+    heartbeatMs: heartbeat,
+    electionMs: election,
+    transactionIdleMs: flags.transactionTimeout,
+    memoryLimitBytes: flags.memoryLimit,
+    logLevel: flags.logLevel,
+  };
+}
+
+function checkPeers(peers: readonly PeerAddress[], id: number, port: number): void {
+  const own = peers.find((peer) => peer.id === id);
+  if (!own) throw new CliError(`--peers lists all members; node ${id}, which this is (--id), is not among them`, 2);
+  if (parseAddress(own.address).port !== port)
+    throw new CliError(`--peers says that node ${id} is at ${own.address}, but --port is ${port}`, 2);
+}
+
+// ── A cluster on this machine ────────────────────────────────────────────────────────────────────────────────────────
+
+interface UpFlags {
+  readonly ports: readonly number[];
+  readonly dataDir: string;
+  readonly store: 'wasm' | 'js';
+  readonly logLevel?: LogLevel;
+  readonly timeout: number;
+  readonly reconnect: number;
+}
+
+const upHelp = `
+Examples:
+  distributed up
+  distributed up --ports 9001,9002,9003 --data-dir /tmp/try
+
+The nodes are processes of their own; one that dies is started again. Ctrl-C, SIGTERM or leaving the
+CLI stops them all, a second Ctrl-C at once. Other settings of the nodes are taken from the
+environment (DISTRIBUTED_REQUEST_TIMEOUT, …; see distributed --help).
+Exit codes: 0 stopped as told; 1 an error, such as a port in use; 2 a wrong use of the program.`;
+
+function addUp(program: Command, finish: (code: number) => void): void {
+  program
+    .command('up')
+    .summary('start three nodes on this machine, and the CLI on a terminal')
+    .description('Starts nodes on this machine, one for each port, and the CLI if standard input is a terminal.')
+    .addOption(
+      flag('--ports <list>', 'a node listens on each')
+        .argParser(values.ports)
+        .default([8080, 8081, 8082], '8080,8081,8082'),
+    )
+    .addOption(flag('--data-dir <folder>', 'node <id> keeps its state in node-<id> under it').default('data'))
+    .addOption(storeFlag())
+    .addOption(logFlag().default(undefined, 'info; warn on a terminal'))
+    .addOption(timeoutFlag())
+    .addOption(reconnectFlag())
+    .addHelpText('after', upHelp)
+    .action(async (flags: UpFlags) => {
+      const { runUp } = await import('./up.js');
+      const { ports, dataDir, store, logLevel, timeout, reconnect } = flags;
+      finish(await runUp({ ports, dataDir, store, logLevel, timeoutMs: timeout, reconnectMs: reconnect }));
+    });
+}
+
+// ── Clients ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface CliFlags {
+  readonly timeout: number;
+  readonly reconnect: number;
+}
+
+const cliHelp = `
+Examples:
+  distributed cli
+  distributed cli 127.0.0.1:8081 127.0.0.1:8082
+  printf 'SET a b\\nGET a\\n' | distributed cli
+
+On a terminal: Tab completes, arrows recall, Ctrl-C drops the line or stops waiting, Ctrl-D and QUIT
+leave. HELP lists the commands of the database, HELP SET explains one. The lines are kept in
+DISTRIBUTED_HISTORY (default ~/.local/state/distributed/history; empty: not kept).
+
+From a pipe: one line of reply for each line of input, and nothing else. A line without a newline at
+the end of the input is not run, for it may have been cut.
+
+When its node dies, the CLI goes on with another member. A write that was under way is answered
+'UNKNOWN disconnected …': it may have happened, and is not repeated. An open transaction is rolled
+back: its commands get 'ERR aborted …' until COMMIT, ROLLBACK or the next BEGIN.
+
+Exit codes: 0; 1 if (from a pipe) any reply was ERR or UNKNOWN, or nobody could be reached; 2 a
+wrong use of the program.`;
+
+function addCli(program: Command, finish: (code: number) => void): void {
+  program
+    .command('cli')
+    .summary('talk to a cluster, on a terminal or from a pipe')
+    .description('Sends commands to a cluster and prints the replies.')
+    .argument('[addresses...]', 'nodes to try, as host:port (default: 127.0.0.1:8080)', values.addresses)
+    .addOption(timeoutFlag())
+    .addOption(reconnectFlag())
+    .addHelpText('after', cliHelp)
+    .action(async (given: readonly Address[], flags: CliFlags) => {
+      const { runCli } = await import('./cli.js');
+      const addresses = given.length > 0 ? given : [defaultAddress];
+      finish(await runCli({ addresses, timeoutMs: flags.timeout, reconnectMs: flags.reconnect }));
+    });
+}
+
+const statusHelp = `
+With --json: {"members":[{"id":1,"address":"127.0.0.1:8080","reachable":true,"status":{…}}, …]},
+where status is what the node's STATUS answers.
+Exit codes: 0; 1 when nobody answers, or when two nodes differ that must not; 2 a wrong use.`;
+
+function addStatus(program: Command, finish: (code: number) => void): void {
+  program
+    .command('status')
+    .summary('show the members of a cluster')
+    .description('Asks a node who the members of its cluster are, then each of them how it is.')
+    .argument('[addresses...]', 'nodes to try, as host:port (default: 127.0.0.1:8080)', values.addresses)
+    .option('--json', 'print JSON')
+    .addHelpText('after', statusHelp)
+    .action(async (given: readonly Address[], flags: { readonly json?: boolean }) => {
+      const { runStatus } = await import('./status.js');
+      const addresses = given.length > 0 ? given : [defaultAddress];
+      finish(await runStatus(addresses, flags.json === true, (text) => process.stdout.write(text), tell));
+    });
+}
+
+// ── Benchmarks ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function addBench(program: Command): void {
+  const bench = program
+    .command('bench')
+    .summary('measure the store or a cluster on this machine')
+    .description('Measures the store or a cluster. Results go to standard output, progress to standard error.');
+  addBenchStore(bench);
+  addBenchCluster(bench);
+}
+
+const benchStoreHelp = `
+Compares, on the same bytes and with the same answers: wasm (the store of a node), js (the same in
+plain TypeScript) and map (a bare Map without versions and hash, the least that a program can do).
+
+Examples:
+  distributed bench store
+  distributed bench store --keys 1000000 --only set,get --json`;
+
+interface BenchStoreFlags {
+  readonly keys: number;
+  readonly valueSize: number;
+  readonly seconds: number;
+  readonly only?: readonly BenchOperation[];
+  readonly json?: boolean;
+}
+
+function addBenchStore(bench: Command): void {
+  bench
+    .command('store')
+    .summary('the WebAssembly store against TypeScript, without a network')
+    .description('Measures the stores side by side: operations in batches of 1, 16 and 128.')
+    .addOption(
+      new Option('--keys <n>', 'keys in the store').argParser(values.integer(256, 100_000_000)).default(200_000),
+    )
+    .addOption(new Option('--value-size <bytes>', 'size of a value').argParser(values.size(1, 1_048_576)).default(100))
+    .addOption(
+      new Option('--seconds <n>', 'time for a row and repeat').argParser(values.decimal(0.001, 3_600)).default(0.3),
+    )
+    .addOption(
+      new Option('--only <list>', `some of ${benchOperations.join(', ')}`).argParser(values.someOf(benchOperations)),
+    )
+    .option('--json', 'print JSON')
+    .addHelpText('after', benchStoreHelp)
+    .action(async (flags: BenchStoreFlags) => {
+      const { benchStore } = await import('../bench/bench.js');
+      await benchStore(flags);
+    });
+}
+
+const benchClusterHelp = `
+Each client sends its next request when it has the answer to the one before (closed loop), from a
+process of their own. Without addresses three nodes are started, and stopped afterwards.
+
+Examples:
+  distributed bench cluster --baseline
+  distributed bench cluster 127.0.0.1:8080 127.0.0.1:8081 --clients 50 --pipeline 32`;
+
+interface BenchClusterFlags {
+  readonly clients: number;
+  readonly pipeline: number;
+  readonly readRatio: number;
+  readonly seconds: number;
+  readonly valueSize: number;
+  readonly keys: number;
+  readonly baseline?: boolean;
+  readonly json?: boolean;
+}
+
+function addBenchCluster(bench: Command): void {
+  bench
+    .command('cluster')
+    .summary('clients against a cluster, on sockets')
+    .description('Measures throughput and latency of a cluster.')
+    .argument('[addresses...]', 'nodes, as host:port (default: three nodes started here)', values.addresses)
+    .addOption(new Option('--clients <n>', 'connections').argParser(values.integer(1, 10_000)).default(100))
+    .addOption(
+      new Option('--pipeline <n>', 'requests under way on each connection')
+        .argParser(values.integer(1, 4_096))
+        .default(1),
+    )
+    .addOption(
+      new Option('--read-ratio <n>', 'share of GETs, the rest are SETs').argParser(values.decimal(0, 1)).default(0),
+    )
+    .addOption(
+      new Option('--seconds <n>', 'time of each measurement').argParser(values.decimal(0.1, 86_400)).default(5),
+    )
+    .addOption(new Option('--value-size <bytes>', 'size of a value').argParser(values.size(1, 1_048_576)).default(100))
+    .addOption(new Option('--keys <n>', 'different keys').argParser(values.integer(1, 100_000_000)).default(10_000))
+    .option('--baseline', 'measure a bare Node server in turn with the cluster, and print the ratio')
+    .option('--json', 'print JSON')
+    .addHelpText('after', benchClusterHelp)
+    .action(async (given: readonly Address[], flags: BenchClusterFlags) => {
+      const { benchCluster } = await import('../bench/bench.js');
+      await benchCluster({ ...flags, addresses: given.map(formatAddress) });
+    });
+}

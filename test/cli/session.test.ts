@@ -1,0 +1,256 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { Session, type SessionHandlers } from '../../src/cli/session.js';
+import { parseAddress } from '../../src/client/address.js';
+import { until } from '../support/cluster.js';
+import { FakeNode, type FakeState } from './fake-node.js';
+
+const nodes: FakeNode[] = [];
+const sessions: Session[] = [];
+afterEach(() => {
+  for (const session of sessions.splice(0)) session.close();
+  for (const node of nodes.splice(0)) node.kill();
+});
+
+/** A cluster of fake nodes, each naming all as members. */
+async function fakes(count: number): Promise<{ state: FakeState; members: FakeNode[] }> {
+  const state: FakeState = { map: new Map() };
+  const members: FakeNode[] = [];
+  for (let i = 0; i < count; i++) members.push(await new FakeNode(state).start());
+  for (const node of members) node.members = members;
+  nodes.push(...members);
+  return { state, members };
+}
+
+interface Talk {
+  readonly session: Session;
+  readonly replies: string[];
+  readonly notes: string[];
+  readonly events: string[];
+  send(...lines: string[]): void;
+  /** Waits until all that was sent is answered. */
+  answered(): Promise<string[]>;
+}
+
+async function talk(addresses: readonly string[], timeoutMs = 10_000, reconnectMs = 3_000): Promise<Talk> {
+  const replies: string[] = [];
+  const notes: string[] = [];
+  const events: string[] = [];
+  const handlers: SessionHandlers = {
+    reply: (line) => replies.push(line.toString('latin1')),
+    note: (text) => notes.push(text),
+    room: () => events.push('room'),
+    quit: () => events.push('quit'),
+    unreachable: (reason) => events.push(`unreachable: ${reason}`),
+  };
+  const session = new Session({ addresses: addresses.map(parseAddress), timeoutMs, reconnectMs }, handlers);
+  sessions.push(session);
+  await session.start();
+  return {
+    session,
+    replies,
+    notes,
+    events,
+    send: (...lines) => {
+      for (const line of lines) session.send(Buffer.from(line, 'latin1'));
+    },
+    answered: async () => {
+      await until('all is answered', 10_000, () => session.unanswered === 0);
+      return replies;
+    },
+  };
+}
+
+describe('a session', () => {
+  it('answers each line in order', async () => {
+    const { members } = await fakes(1);
+    const { send, answered } = await talk([members[0]!.address]);
+    send('SET a 1', 'GET a', '', 'PING');
+    expect(await answered()).toEqual(['OK', '"1"', 'ERR syntax empty line', 'PONG']);
+  });
+
+  it('names every address that does not answer', async () => {
+    const { members } = await fakes(2);
+    for (const node of members) node.kill();
+    await expect(talk(members.map((m) => m.address))).rejects.toThrow(
+      `no node answers: ${members[0]!.address}: connection refused; ${members[1]!.address}: connection refused`,
+    );
+  });
+
+  it('refuses a server that does not speak the protocol', async () => {
+    const { members } = await fakes(1);
+    members[0]!.script = () => 'HTTP/1.1 400 Bad Request';
+    await expect(talk([members[0]!.address])).rejects.toThrow(
+      'not a node of Distributed (it answered "HTTP/1.1 400 Bad Request")',
+    );
+  });
+
+  it('goes on with a member that it learned of when its node dies idle, and says so', async () => {
+    const { members } = await fakes(3);
+    const { session, send, answered, notes } = await talk([members[0]!.address]);
+    send('SET a 1');
+    await answered();
+    members[0]!.kill();
+    await until('it has said so', 5_000, () => notes.length > 0);
+    expect(notes[0]).toMatch(
+      new RegExp(`^the connection to ${members[0]!.address} was lost \\(.*\\); connected to ${members[1]!.address}$`),
+    );
+    expect(session.address).toBe(members[1]!.address);
+    send('GET a');
+    expect(await answered()).toEqual(['OK', '"1"']);
+  });
+
+  it('sends unanswered reads again, and never an unanswered write', async () => {
+    const { members } = await fakes(2);
+    members[0]!.script = (line) => (line === 'SET b 2' ? 'die' : line === 'MEMBERS' ? undefined : 'silent');
+    const { send, answered } = await talk([members[0]!.address]);
+    members[0]!.script = (line) => (line === 'SET b 2' ? 'die' : undefined);
+    send('GET a', 'SET b 2', 'GET b', 'PING', 'INCR c');
+    const replies = await answered();
+    expect(replies).toEqual([
+      '(nil)',
+      expect.stringMatching(/^UNKNOWN disconnected .* the write may still take effect$/),
+      '(nil)',
+      'PONG',
+      expect.stringMatching(/^UNKNOWN disconnected /),
+    ]);
+    expect(members[1]!.received).toEqual(['GET b', 'PING']);
+  });
+
+  it('reports an open transaction as rolled back and runs none of the lines that belonged to it', async () => {
+    const { members, state } = await fakes(2);
+    const { send, answered, notes, replies } = await talk([members[0]!.address]);
+    send('BEGIN', 'SET a 1');
+    await answered();
+    members[0]!.kill();
+    await until('it has said so', 5_000, () => notes.length > 0);
+    expect(notes[0]).toContain('; the open transaction was rolled back; connected to ');
+    send('SET b 2', 'GET b', 'PING', 'COMMIT', 'SET c 3');
+    await answered();
+    expect(replies.slice(2)).toEqual([
+      expect.stringMatching(/^ERR aborted /),
+      expect.stringMatching(/^ERR aborted /),
+      'PONG',
+      expect.stringMatching(/^ERR aborted /),
+      'OK',
+    ]);
+    expect([...state.map]).toEqual([['c', '3']]);
+  });
+
+  it('lets BEGIN begin a new transaction after a lost one, and ROLLBACK end it', async () => {
+    const { members, state } = await fakes(3);
+    const { send, answered, notes, replies } = await talk([members[0]!.address]);
+    send('BEGIN');
+    await answered();
+    members[0]!.kill();
+    await until('it has said so', 5_000, () => notes.length === 1);
+    send('BEGIN', 'SET a 1');
+    await answered();
+    members[1]!.kill();
+    await until('it has said so again', 5_000, () => notes.length === 2);
+    send('ROLLBACK', 'SET b 2');
+    await answered();
+    expect(replies).toEqual(['OK', 'OK', 'OK', 'OK', 'OK']);
+    expect([...state.map]).toEqual([['b', '2']]);
+  });
+
+  it('calls a COMMIT that was under way unknown, and its writes too', async () => {
+    const { members } = await fakes(2);
+    members[0]!.script = (line) => (line === 'COMMIT' ? 'die' : undefined);
+    const { send, answered } = await talk([members[0]!.address]);
+    send('BEGIN', 'SET a 1', 'COMMIT', 'GET a');
+    const replies = await answered();
+    expect(replies.slice(0, 2)).toEqual(['OK', 'OK']);
+    expect(replies[2]).toMatch(/^UNKNOWN disconnected /);
+    expect(replies[3]).toBe('(nil)');
+    members[1]!.script = (line) => (line === 'BEGIN' ? 'die' : undefined);
+    await members[0]!.start();
+    members[0]!.script = () => undefined;
+    send('BEGIN', 'SET a 1', 'GET a', 'COMMIT', 'GET a');
+    await answered();
+    expect(replies.slice(4)).toEqual([
+      expect.stringMatching(/^ERR aborted /),
+      expect.stringMatching(/^UNKNOWN disconnected /),
+      expect.stringMatching(/^ERR aborted /),
+      expect.stringMatching(/^UNKNOWN disconnected /),
+      '(nil)',
+    ]);
+  });
+
+  it('aborts the rest of a transaction that is lost while its lines are under way', async () => {
+    const { members, state } = await fakes(2);
+    members[0]!.script = (line) => (line === 'SET a 1' ? 'die' : undefined);
+    const { send, answered, notes, replies } = await talk([members[0]!.address]);
+    send('BEGIN', 'SET a 1', 'SET b 2');
+    await until('it is lost', 5_000, () => notes.length > 0);
+    send('SET c 3', 'COMMIT', 'GET c');
+    await answered();
+    expect(replies.map((reply) => reply.split(' ')[1] ?? reply)).toEqual([
+      'OK',
+      'aborted',
+      'aborted',
+      'aborted',
+      'aborted',
+      '(nil)',
+    ]);
+    expect(state.map.size).toBe(0);
+  });
+
+  it('does not wait for ever for a node that is silent', async () => {
+    const { members } = await fakes(2);
+    const { send, answered, session } = await talk([members[0]!.address], 300);
+    members[0]!.script = () => 'silent';
+    send('GET a', 'SET a 1');
+    const replies = await answered();
+    expect(replies[0]).toBe('(nil)');
+    expect(replies[1]).toMatch(/^UNKNOWN disconnected /);
+    expect(session.address).toBe(members[1]!.address);
+  });
+
+  it('answers everything when nobody can be reached, and tries anew with the next line', async () => {
+    const { members } = await fakes(2);
+    const { send, answered, events, replies } = await talk([members[0]!.address], 10_000, 200);
+    for (const node of members) node.kill();
+    send('GET a', 'SET a 1', 'BEGIN', 'SET b 2');
+    await answered();
+    expect(replies[0]).toMatch(/^ERR unreachable no node answers: .*; nothing was done$/);
+    expect(replies.slice(1).every((reply) => /^(ERR|UNKNOWN) /.test(reply))).toBe(true);
+    await until('it says so', 5_000, () => events.some((event) => event.startsWith('unreachable: ')));
+    await members[1]!.start();
+    send('SET c 3', 'ROLLBACK', 'SET d 4');
+    await answered();
+    expect(replies.slice(4)).toEqual([expect.stringMatching(/^ERR /), 'OK', 'OK']);
+  });
+
+  it('stops waiting when it is interrupted', async () => {
+    const { members } = await fakes(2);
+    const { session, send, answered } = await talk([members[0]!.address]);
+    members[0]!.script = () => 'silent';
+    send('GET a', 'SET a 1');
+    session.interrupt();
+    expect(await answered()).toEqual([
+      expect.stringMatching(/^ERR interrupted /),
+      expect.stringMatching(/^UNKNOWN disconnected /),
+    ]);
+  });
+
+  it('ends with QUIT and runs nothing behind it', async () => {
+    const { members, state } = await fakes(1);
+    const { send, events, replies } = await talk([members[0]!.address]);
+    send('SET a 1', 'QUIT', 'SET b 2');
+    await until('it ends', 5_000, () => events.includes('quit'));
+    expect(replies).toEqual(['OK', 'OK']);
+    await until('the connection is closed', 5_000, () => members[0]!.connections === 0);
+    expect(state.map.has('a')).toBe(true);
+  });
+
+  it('is full when much is unanswered, and says when there is room', async () => {
+    const { members } = await fakes(1);
+    const { session, send, answered, events } = await talk([members[0]!.address]);
+    const lines = Array.from({ length: 4_096 }, () => 'PING');
+    send(...lines);
+    expect(session.full).toBe(true);
+    await answered();
+    expect(session.full).toBe(false);
+    expect(events).toEqual(['room']);
+  });
+});
