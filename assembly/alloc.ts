@@ -1,0 +1,254 @@
+/**
+ * Blocks: a page holds blocks of one size class; what is larger than 32 KiB is a run of whole pages.
+ *
+ *     classes 0 … 31: 16, 32, … 512 bytes;  then eight steps to each doubling: classes 32 … 79 end with 32,768 bytes
+ *
+ *     state, at ALLOC_STATE
+ *      0  u64  bytes of blocks in use, rounded up to their class or to whole pages
+ *      8  u32  blocks in use
+ *     16  u32  80 lists of pages that have room for a block, by class
+ *
+ *     a block in the debug build (the release build has only its data)
+ *      0  u32  bytes asked for
+ *      4  u32  canary, different for every address
+ *      8  u32  the same
+ *     12  u32  the same
+ *     16       data, then the canary once more (4 bytes, not aligned)
+ *
+ * A page's free blocks are a list through their first words; blocks never used are cut from the page in order, so that
+ * what is loaded first lies in sequence. A page that becomes empty goes back to the common pool, unless it is the only
+ * one of its class with room. Sizes of classes are part of the replicated logical size (`record.ts`): they may not change.
+ */
+import { FAIL_ACCOUNTING, FAIL_CANARY, FAIL_FREE, check } from './memory';
+import { ALLOC_STATE, HEAP_BASE } from './layout';
+import {
+  KIND_BLOCKS,
+  KIND_RUN,
+  PAGE_BUMP,
+  PAGE_BYTES,
+  PAGE_CLASS,
+  PAGE_KIND,
+  PAGE_LENGTH,
+  PAGE_NEXT,
+  PAGE_PREV,
+  PAGE_USED,
+  givePages,
+  pageEntry,
+  pageOf,
+  takePages,
+  totalPages,
+} from './pages';
+
+export const AS_BYTES: u32 = 0;
+export const AS_BLOCKS: u32 = 8;
+export const AS_PAGES: u32 = 16;
+export const CLASSES: u32 = 80;
+export const LARGEST_BLOCK: u32 = 32768;
+export const LARGEST_RUN: u32 = 64 << 20;
+
+export const GUARD_BEFORE: u32 = 16;
+export const GUARD_AFTER: u32 = 4;
+
+/** Set by the build: 1 puts canaries round blocks. */
+declare const CHECKS: i32;
+
+/** The class of `n` bytes, 1 ≤ n ≤ 32,768. */
+// @ts-ignore: decorator
+@inline
+export function classOf(n: u32): u32 {
+  if (n <= 512) return ((n + 15) >> 4) - 1;
+  const shift = 28 - <u32>clz(n - 1);
+  return (shift << 3) + ((n - 1) >> shift) - 24;
+}
+
+/** Bytes of a block of class `c`. */
+// @ts-ignore: decorator
+@inline
+export function classBytes(c: u32): u32 {
+  if (c < 32) return (c + 1) << 4;
+  return (9 + (c & 7)) << ((c >> 3) + 2);
+}
+
+/** `n` rounded up to what a block for it takes (`class` in "Logical size"). */
+// @ts-ignore: decorator
+@inline
+export function roundUp(n: u32): u32 {
+  if (n <= 512) return (n + 15) & ~15;
+  if (n > LARGEST_BLOCK) return (n + 65535) & ~65535;
+  const mask = (<u32>1 << (28 - <u32>clz(n - 1))) - 1;
+  return (n + mask) & ~mask;
+}
+
+/** A block of `bytes` bytes at a multiple of 16, or 0 when memory is exhausted. Its content is undefined. */
+export function alloc(bytes: u32): u32 {
+  if (CHECKS) {
+    const block = allocBlock(bytes + GUARD_BEFORE + GUARD_AFTER);
+    return block == 0 ? 0 : guard(block, bytes);
+  }
+  return allocBlock(bytes);
+}
+
+/** Gives a block back. */
+export function free(ptr: u32): void {
+  if (CHECKS) freeBlock(unguard(ptr));
+  else freeBlock(ptr);
+}
+
+/** Bytes that may be used of a block. */
+export function usable(ptr: u32): u32 {
+  if (CHECKS) return load<u32>(ptr - GUARD_BEFORE);
+  return blockBytes(ptr);
+}
+
+export function usedBytes(): u64 {
+  return load<u64>(ALLOC_STATE, AS_BYTES);
+}
+export function usedBlocks(): u32 {
+  return load<u32>(ALLOC_STATE, AS_BLOCKS);
+}
+
+/** Checked and cheap: whether `ptr` can be a block. */
+// @ts-ignore: decorator
+@inline
+function isBlock(ptr: u32): bool {
+  return ptr >= HEAP_BASE && (ptr & 15) == 0 && pageOf(ptr) < totalPages();
+}
+
+function allocBlock(n: u32): u32 {
+  if (n > LARGEST_BLOCK) return allocRun(n);
+  const c = classOf(max<u32>(n, 1));
+  let page = load<u32>(ALLOC_STATE + (c << 2), AS_PAGES);
+  if (page == 0) {
+    page = newPage(c);
+    if (page == 0) return 0;
+  }
+  const size = classBytes(c);
+  const entry = pageEntry(page);
+  let block = load<u32>(entry, PAGE_LENGTH);
+  let next: u32 = 0;
+  if (block != 0) {
+    next = load<u32>(block);
+    store<u32>(entry, next, PAGE_LENGTH);
+  } else {
+    block = load<u32>(entry, PAGE_BUMP);
+    const after = block + size;
+    store<u32>(entry, after + size <= (page + 1) << 16 ? after : 0, PAGE_BUMP);
+  }
+  store<u16>(entry, load<u16>(entry, PAGE_USED) + 1, PAGE_USED);
+  if (next == 0 && load<u32>(entry, PAGE_BUMP) == 0) unlinkPage(c, page, entry);
+  count(<i64>size, 1);
+  return block;
+}
+
+function freeBlock(ptr: u32): void {
+  check(isBlock(ptr), FAIL_FREE);
+  const page = pageOf(ptr);
+  const entry = pageEntry(page);
+  const kind = load<u8>(entry, PAGE_KIND);
+  if (kind == KIND_RUN) {
+    check((ptr & 65535) == 0, FAIL_FREE);
+    const pages = load<u32>(entry, PAGE_LENGTH);
+    givePages(page, pages);
+    count(-(<i64>pages << 16), -1);
+    return;
+  }
+  check(kind == KIND_BLOCKS, FAIL_FREE);
+  const c = <u32>load<u8>(entry, PAGE_CLASS);
+  const used = <u32>load<u16>(entry, PAGE_USED) - 1;
+  const head = load<u32>(entry, PAGE_LENGTH);
+  store<u32>(ptr, head);
+  store<u32>(entry, ptr, PAGE_LENGTH);
+  store<u16>(entry, <u16>used, PAGE_USED);
+  if (head == 0 && load<u32>(entry, PAGE_BUMP) == 0) linkPage(c, page, entry);
+  if (used == 0) emptyPage(c, page, entry);
+  count(-(<i64>classBytes(c)), -1);
+}
+
+function blockBytes(ptr: u32): u32 {
+  const entry = pageEntry(pageOf(ptr));
+  if (load<u8>(entry, PAGE_KIND) == KIND_RUN) return load<u32>(entry, PAGE_LENGTH) << 16;
+  return classBytes(<u32>load<u8>(entry, PAGE_CLASS));
+}
+
+function allocRun(n: u32): u32 {
+  if (n > LARGEST_RUN) return 0;
+  const pages = (n + PAGE_BYTES - 1) >> 16;
+  const page = takePages(pages);
+  if (page == 0) return 0;
+  count(<i64>pages << 16, 1);
+  return page << 16;
+}
+
+// @ts-ignore: decorator
+@inline
+function count(bytes: i64, blocks: i32): void {
+  store<u64>(ALLOC_STATE, load<u64>(ALLOC_STATE, AS_BYTES) + bytes, AS_BYTES);
+  store<u32>(ALLOC_STATE, load<u32>(ALLOC_STATE, AS_BLOCKS) + blocks, AS_BLOCKS);
+}
+
+function newPage(c: u32): u32 {
+  const page = takePages(1);
+  if (page == 0) return 0;
+  const entry = pageEntry(page);
+  store<u8>(entry, KIND_BLOCKS, PAGE_KIND);
+  store<u8>(entry, <u8>c, PAGE_CLASS);
+  store<u16>(entry, 0, PAGE_USED);
+  store<u32>(entry, 0, PAGE_LENGTH);
+  store<u32>(entry, page << 16, PAGE_BUMP);
+  linkPage(c, page, entry);
+  return page;
+}
+
+function emptyPage(c: u32, page: u32, entry: u32): void {
+  if (load<u16>(entry, PAGE_NEXT) == 0 && load<u16>(entry, PAGE_PREV) == 0) return;
+  unlinkPage(c, page, entry);
+  givePages(page, 1);
+}
+
+function linkPage(c: u32, page: u32, entry: u32): void {
+  const head = ALLOC_STATE + AS_PAGES + (c << 2);
+  const next = load<u32>(head);
+  store<u16>(entry, <u16>next, PAGE_NEXT);
+  store<u16>(entry, 0, PAGE_PREV);
+  if (next != 0) store<u16>(pageEntry(next), <u16>page, PAGE_PREV);
+  store<u32>(head, page);
+}
+
+function unlinkPage(c: u32, page: u32, entry: u32): void {
+  const next = <u32>load<u16>(entry, PAGE_NEXT);
+  const prev = <u32>load<u16>(entry, PAGE_PREV);
+  if (next != 0) store<u16>(pageEntry(next), <u16>prev, PAGE_PREV);
+  if (prev != 0) store<u16>(pageEntry(prev), <u16>next, PAGE_NEXT);
+  else {
+    check(load<u32>(ALLOC_STATE + (c << 2), AS_PAGES) == page, FAIL_ACCOUNTING);
+    store<u32>(ALLOC_STATE + (c << 2), next, AS_PAGES);
+  }
+}
+
+/** The canary of an address: never the same for neighbours, never a small number. */
+function canary(ptr: u32): u32 {
+  return (ptr * 0x9e3779b1) ^ 0xc0ffee11;
+}
+
+function guard(block: u32, bytes: u32): u32 {
+  const ptr = block + GUARD_BEFORE;
+  const word = canary(ptr);
+  memory.fill(ptr, 0xa5, bytes);
+  store<u32>(block, bytes);
+  store<u32>(block, word, 4);
+  store<u32>(block, word, 8);
+  store<u32>(block, word, 12);
+  store<u32>(ptr + bytes, word);
+  return ptr;
+}
+
+function unguard(ptr: u32): u32 {
+  check(isBlock(ptr), FAIL_FREE);
+  const block = ptr - GUARD_BEFORE;
+  const word = canary(ptr);
+  const bytes = load<u32>(block);
+  check(load<u32>(block, 4) == word && load<u32>(block, 8) == word && load<u32>(block, 12) == word, FAIL_CANARY);
+  check(bytes <= LARGEST_RUN && load<u32>(ptr + bytes) == word, FAIL_CANARY);
+  memory.fill(block, 0xdd, bytes + GUARD_BEFORE + GUARD_AFTER);
+  return block;
+}

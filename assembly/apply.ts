@@ -1,0 +1,412 @@
+/**
+ * Applies committed entries in their order: the state machine that is the same on every replica.
+ *
+ *     state, at APPLY_STATE
+ *      0  u32  where the next record is staged
+ *      4  u32  the record to apply next, or the one under way
+ *      8  u64  index of the record staged last
+ *     16  u32  phase of the entry under way: 0 none, 1 judging, 2 judged, 3 operations, 4 trailing items
+ *     20  u32  end of its payload
+ *     24  u32  1: it is an own entry whose items are answered here
+ *     32  u64  index of the last checkpoint
+ *     40  u64  state hash at it
+ *     48  u64  the same two of the published state
+ *     64       own origin: 0 folder identity (16 bytes), 16 u32 start counter, 20 u32 nonce
+ *     96       key of an origin's record: 'o', identity
+ *
+ *     origin in an entry's payload and, from the start counter on, value of its record
+ *      0  16 B  folder identity     16  u32  start counter     20  u32  nonce     24  u64  sequence
+ *
+ * An entry is judged whole before anything of it takes effect; then memory for its worst case is made sure, so that
+ * nothing can fail half way: a node that has none stops before the entry with nothing changed. Then its operations are
+ * carried out. All of it goes in slices of a bounded number of units of work. What is done is published once at the end of the
+ * last slice, or between two entries, never in the middle of one.
+ */
+import { alloc, usedBytes } from './alloc';
+import { APPLY_STATE, STAGE_BASE, STAGE_SIZE, STATS_STATE } from './layout';
+import { hashKey } from './hash';
+import { itemsBeginEntry, itemsEndEntry, itemsGap } from './items';
+import { FAIL_HEADER, FAIL_MEMORY, FAIL_STAGE, check, copy, equal, pad4 } from './memory';
+import {
+  FINISHED,
+  FOR_ITEMS,
+  FOR_NOBODY,
+  FOR_RUN,
+  OUTPUT_FULL,
+  OVER_BUDGET,
+  commandsApplied,
+  finishRecord,
+  keysChecked,
+  liveIn,
+  operateSome,
+  operateStart,
+} from './operate';
+import { resultBegin, sliceBegin, sliceFull } from './output';
+import { firstHeapPage, freshPage, reserve } from './pages';
+import { FLAG_SYSTEM, REC_KEY, recValue, recValueLen } from './record';
+import { growSome, growthPages, locate, tableBytes } from './table';
+import { UNFINISHED, VALID, validBytes, validCommands, validOperations, validPages, validateSome, validateStart } from './validate';
+import {
+  appliedIndex,
+  newestApplied,
+  newestHash,
+  newestRevision,
+  nextRevision,
+  publish,
+  published,
+  publishedHash,
+  publishedKeys,
+  publishedLimit,
+  publishedLogical,
+  putRecord,
+  reclaim,
+  setApplied,
+  setLogicalLimit,
+} from './version';
+
+export const AP_NEXT: u32 = 0;
+export const AP_RECORD: u32 = 4;
+export const AP_STAGED: u32 = 8;
+export const AP_PHASE: u32 = 16;
+export const AP_END: u32 = 20;
+export const AP_OWN: u32 = 24;
+export const AP_CHECKPOINT: u32 = 32;
+export const AP_CHECKPOINT_HASH: u32 = 40;
+export const AP_PUBLISHED_CHECKPOINT: u32 = 48;
+export const AP_ORIGIN: u32 = 64;
+export const AP_ORIGIN_KEY: u32 = 96;
+
+/** A record of the log: ARCHITECTURE.md, "Record". */
+export const HEADER: u32 = 64;
+const MAGIC: u32 = 0x31454c44;
+const HEADER_INDEX: u32 = 8;
+const HEADER_PAYLOAD: u32 = 40;
+const HEADER_TYPE: u32 = 48;
+const HEADER_FORMAT: u32 = 49;
+const TYPE_DATA: u32 = 1;
+const TYPE_CONFIG: u32 = 2;
+
+/** A data entry's payload: ARCHITECTURE.md. */
+export const ORIGIN_BYTES: u32 = 24;
+const ORIGIN_STARTS: u32 = 16;
+const ORIGIN_SEQUENCE: u32 = 24;
+const PAYLOAD_COMMANDS: u32 = 32;
+const PAYLOAD_RESERVED: u32 = 36;
+export const PAYLOAD_HEADER: u32 = 40;
+const ORIGIN_KEY_BYTES: u32 = 17;
+const ORIGIN_VALUE_BYTES: u32 = 16;
+
+/** A record of a config entry: two lengths, `limit`, a u64, padding. */
+const CONFIG_RECORD: u32 = 24;
+const LIMIT_KEY: u64 = 0x74696d696c;
+const LIMIT_KEY_BYTES: u32 = 5;
+
+const NONE: u32 = 0;
+const JUDGING: u32 = 1;
+const JUDGED: u32 = 2;
+const OPERATIONS: u32 = 3;
+const TRAILING: u32 = 4;
+
+export const DONE: u32 = 0;
+export const MORE: u32 = 1;
+export const NO_MEMORY: u32 = 2;
+/** `run` only. */
+export const RUN_MALFORMED: u32 = 3;
+export const RUN_BUSY: u32 = 4;
+
+/** Units of work of a slice: about 2 ms on a slow machine. Judging an operation is a sixteenth of one, a retired version a half. */
+const SLICE_UNITS: i32 = 3000;
+const JUDGINGS: i32 = 16;
+const VERSIONS_AFTER: u32 = 4096;
+const CHECKPOINT_ENTRIES: u64 = 1024;
+
+/** Pages beyond the entry's own need that must be there before it is begun: replies, items, buffers of the front half. */
+const SPARE_PAGES: u64 = 128;
+/** Pages begun and not filled: one for each class. */
+const CLASS_PAGES: u64 = 80;
+
+// @ts-ignore: decorator
+@inline
+function get(offset: u32): u32 {
+  return load<u32>(APPLY_STATE + offset);
+}
+// @ts-ignore: decorator
+@inline
+function set(offset: u32, value: u32): void {
+  store<u32>(APPLY_STATE + offset, value);
+}
+
+export function initApply(): void {
+  set(AP_NEXT, STAGE_BASE);
+  set(AP_RECORD, STAGE_BASE);
+  store<u8>(APPLY_STATE, 0x6f, AP_ORIGIN_KEY);
+}
+
+/** The origin of this node's own entries; `identity` is the address of 16 bytes. */
+export function setOrigin(identity: u32, starts: u32, nonce: u32): void {
+  copy(APPLY_STATE + AP_ORIGIN, identity, 16);
+  store<u32>(APPLY_STATE, starts, AP_ORIGIN + ORIGIN_STARTS);
+  store<u32>(APPLY_STATE, nonce, AP_ORIGIN + ORIGIN_STARTS + 4);
+}
+
+// ---- staging
+
+/** Where the host may write a record of so many bytes; 0: nowhere until `apply` has run. */
+export function stageRoom(bytes: u32): u32 {
+  const at = get(AP_NEXT);
+  check(bytes >= HEADER && bytes <= STAGE_SIZE, FAIL_STAGE);
+  return bytes <= STAGE_BASE + STAGE_SIZE - at ? at : 0;
+}
+
+/** Queues the record of so many bytes that was written where `stageRoom` said. */
+export function stageRecord(bytes: u32): void {
+  const at = get(AP_NEXT);
+  check(bytes >= HEADER && bytes <= STAGE_BASE + STAGE_SIZE - at, FAIL_STAGE);
+  const staged = load<u64>(APPLY_STATE, AP_STAGED) + 1;
+  check(load<u32>(at) == MAGIC && load<u8>(at, HEADER_FORMAT) == 1, FAIL_HEADER);
+  check(load<u64>(at, HEADER_INDEX) == staged, FAIL_HEADER);
+  check(load<u32>(at, HEADER_PAYLOAD) == bytes - HEADER, FAIL_HEADER);
+  store<u64>(APPLY_STATE, staged, AP_STAGED);
+  set(AP_NEXT, min(STAGE_BASE + STAGE_SIZE, (at + bytes + 63) & ~63));
+}
+
+// ---- slices
+
+/** One slice: DONE, MORE (call again), or NO_MEMORY (the next entry does not fit; nothing of it was applied). */
+export function apply(): u32 {
+  sliceBegin();
+  let left = SLICE_UNITS;
+  while (get(AP_PHASE) != NONE || get(AP_RECORD) != get(AP_NEXT)) {
+    const phase = get(AP_PHASE);
+    if (left <= 0 || (phase == NONE && sliceFull())) return endSlice(MORE);
+    if (phase == NONE) left -= beginEntry();
+    else if (phase == JUDGING) left = judge(left);
+    else if (phase == JUDGED) {
+      if (!takeEffect()) return endSlice(NO_MEMORY);
+      left--;
+    } else {
+      left = carryOut(left);
+      if (left == OUTPUT_ENOUGH) return endSlice(MORE);
+    }
+  }
+  set(AP_NEXT, STAGE_BASE);
+  set(AP_RECORD, STAGE_BASE);
+  return endSlice(DONE);
+}
+
+/** What `carryOut` returns when the slice must end because of its output. */
+const OUTPUT_ENOUGH: i32 = i32.MIN_VALUE;
+
+/** Publishes, unless an entry is in the middle, and gives memory back. */
+function endSlice(outcome: u32): u32 {
+  if (get(AP_PHASE) <= JUDGED) {
+    if (newestApplied() != appliedIndex() || newestRevision() != published()) publishAll();
+    if (outcome == DONE && reclaim(VERSIONS_AFTER)) return MORE;
+  }
+  return outcome;
+}
+
+function publishAll(): void {
+  memory.copy(APPLY_STATE + AP_PUBLISHED_CHECKPOINT, APPLY_STATE + AP_CHECKPOINT, 16);
+  publish();
+}
+
+/** Looks at the next record; returns units of work. */
+function beginEntry(): i32 {
+  const record = get(AP_RECORD);
+  const payload = record + HEADER;
+  const bytes = load<u32>(record, HEADER_PAYLOAD);
+  const type = <u32>load<u8>(record, HEADER_TYPE);
+  set(AP_END, payload + bytes);
+  set(AP_OWN, 0);
+  if (type == TYPE_DATA && bytes >= PAYLOAD_HEADER && load<u32>(payload, PAYLOAD_RESERVED) == 0) {
+    validateStart(payload + PAYLOAD_HEADER, bytes - PAYLOAD_HEADER, false);
+    set(AP_PHASE, JUDGING);
+    return 1;
+  }
+  if (type == TYPE_CONFIG && validConfig(payload, bytes)) {
+    validateStart(payload, 0, false);
+    set(AP_PHASE, JUDGED);
+    return 1;
+  }
+  endEntry();
+  return 1;
+}
+
+function judge(left: i32): i32 {
+  const verdict = validateSome(<u32>left * JUDGINGS);
+  if (verdict == UNFINISHED) return 0;
+  const commands = load<u32>(get(AP_RECORD) + HEADER, PAYLOAD_COMMANDS);
+  if (verdict == VALID && commands == validCommands()) set(AP_PHASE, JUDGED);
+  else endEntry();
+  return left - 1 - <i32>(validOperations() / JUDGINGS);
+}
+
+function endEntry(): void {
+  const record = get(AP_RECORD);
+  const index = load<u64>(record, HEADER_INDEX);
+  setApplied(index);
+  if (index % CHECKPOINT_ENTRIES == 0) {
+    store<u64>(APPLY_STATE, index, AP_CHECKPOINT);
+    store<u64>(APPLY_STATE, newestHash(), AP_CHECKPOINT_HASH);
+  }
+  set(AP_PHASE, NONE);
+  set(AP_RECORD, min(STAGE_BASE + STAGE_SIZE, (get(AP_END) + 63) & ~63));
+}
+
+/** A well-formed entry begins to take effect. False: there is no memory for it. */
+function takeEffect(): bool {
+  if (!makeRoom()) return false;
+  const payload = get(AP_RECORD) + HEADER;
+  if (<u32>load<u8>(get(AP_RECORD), HEADER_TYPE) == TYPE_CONFIG) {
+    configure(payload);
+    endEntry();
+    return true;
+  }
+  const sequence = load<u64>(payload, ORIGIN_SEQUENCE);
+  const own = equal(payload, APPLY_STATE + AP_ORIGIN, ORIGIN_BYTES);
+  if (!admit(payload, sequence)) {
+    if (own) itemsGap(sequence);
+    endEntry();
+    return true;
+  }
+  set(AP_OWN, own ? 1 : 0);
+  const answered = own && itemsBeginEntry(sequence);
+  operateStart(payload + PAYLOAD_HEADER, get(AP_END) - payload - PAYLOAD_HEADER, answered ? FOR_ITEMS : FOR_NOBODY);
+  set(AP_PHASE, OPERATIONS);
+  return true;
+}
+
+/** Goes on with the operations; what is left of the budget. */
+function carryOut(left: i32): i32 {
+  if (get(AP_PHASE) == OPERATIONS) {
+    const before = get(AP_RECORD);
+    const outcome = operateSome(left);
+    if (outcome == OVER_BUDGET) return 0;
+    if (outcome == OUTPUT_FULL) return OUTPUT_ENOUGH;
+    set(AP_PHASE, TRAILING);
+    left -= min(left, <i32>((get(AP_END) - before) >> 6));
+  }
+  if (get(AP_OWN) != 0 && !itemsEndEntry()) return OUTPUT_ENOUGH;
+  endEntry();
+  return left;
+}
+
+// ---- memory
+
+/** Makes sure that memory for the worst case of the judged operations is there: new records, deletions, tables. */
+function makeRoom(): bool {
+  const operations = validOperations();
+  const records = (validBytes() * 3) >> 17;
+  const pages = validPages() + records + min<u64>(<u64>operations + 2, CLASS_PAGES) + SPARE_PAGES;
+  const need = pages + <u64>growthPages(operations + 2);
+  if (need >= 65536) return false;
+  if (reserve(<u32>need)) return true;
+  while (reclaim(VERSIONS_AFTER)) {}
+  return reserve(<u32>need);
+}
+
+// ---- origins and config
+
+/** ARCHITECTURE.md, "System records": whether a data entry takes effect. If so, its origin's record is written. */
+function admit(payload: u32, sequence: u64): bool {
+  const key = APPLY_STATE + AP_ORIGIN_KEY;
+  copy(key + 1, payload, 16);
+  const hash = hashKey(key, ORIGIN_KEY_BYTES);
+  const record = liveIn(locate(hash, key, ORIGIN_KEY_BYTES | FLAG_SYSTEM));
+  if (!isNext(record, load<u64>(payload, ORIGIN_STARTS), sequence)) return false;
+  putSystem(hash, key, ORIGIN_KEY_BYTES, payload + ORIGIN_STARTS, ORIGIN_VALUE_BYTES, nextRevision());
+  return true;
+}
+
+/** `incarnation`: start counter in the low half, nonce in the high one. */
+function isNext(record: u32, incarnation: u64, sequence: u64): bool {
+  if (record == 0 || recValueLen(record) != ORIGIN_VALUE_BYTES) return sequence == 1;
+  const value = recValue(record);
+  if (load<u64>(value) == incarnation) return sequence == load<u64>(value, 8) + 1;
+  return <u32>incarnation > load<u32>(value) && sequence == 1;
+}
+
+function putSystem(hash: u64, key: u32, keyLen: u32, value: u32, valueLen: u32, revision: u64): void {
+  growSome();
+  const slot = locate(hash, key, keyLen | FLAG_SYSTEM);
+  const record = alloc(REC_KEY + keyLen + valueLen);
+  check(record != 0, FAIL_MEMORY);
+  copy(record + REC_KEY, key, keyLen);
+  copy(record + REC_KEY + keyLen, value, valueLen);
+  finishRecord(record, record + REC_KEY, keyLen, valueLen, 1, revision);
+  putRecord(hash, slot, record);
+}
+
+/** Whether the named number of records ends exactly at the payload's end and each is a limit. */
+function validConfig(payload: u32, bytes: u32): bool {
+  if (bytes < 4 || <u64>load<u32>(payload) * CONFIG_RECORD + 4 != <u64>bytes) return false;
+  for (let at = payload + 4; at < payload + bytes; at += CONFIG_RECORD) {
+    if (load<u32>(at) != LIMIT_KEY_BYTES || load<u32>(at, 4) != 8) return false;
+    if ((load<u64>(at, 8) & 0xff_ffff_ffff) != LIMIT_KEY) return false;
+  }
+  return true;
+}
+
+function configure(payload: u32): void {
+  const records = load<u32>(payload);
+  if (records == 0) return;
+  const revision = nextRevision();
+  for (let i: u32 = 0; i < records; i++) {
+    const key = payload + 4 + i * CONFIG_RECORD + 8;
+    const value = key + LIMIT_KEY_BYTES;
+    putSystem(hashKey(key, LIMIT_KEY_BYTES), key, LIMIT_KEY_BYTES, value, 8, revision);
+    setLogicalLimit(load<u64>(value));
+  }
+}
+
+// ---- run
+
+/**
+ * Applies a batch of operations (GET too) at once, publishes, and leaves the replies with the slot RESULT. DONE, NO_MEMORY,
+ * RUN_MALFORMED, or RUN_BUSY (an entry is in the middle): then nothing has changed.
+ */
+export function run(operations: u32, bytes: u32): u32 {
+  if (get(AP_PHASE) > JUDGED) return RUN_BUSY;
+  if (get(AP_PHASE) != NONE) set(AP_PHASE, NONE);
+  validateStart(operations, bytes, true);
+  if (validateSome(u32.MAX_VALUE) != VALID) return RUN_MALFORMED;
+  if (!makeRoom()) return NO_MEMORY;
+  resultBegin();
+  operateStart(operations, bytes, FOR_RUN);
+  check(operateSome(i32.MAX_VALUE) == FINISHED, FAIL_STAGE);
+  publishAll();
+  reclaim(VERSIONS_AFTER + 2 * validOperations());
+  return DONE;
+}
+
+// ---- statistics
+
+/**
+ * Writes numbers at STATS_STATE and returns its address:
+ *
+ *     statistics, f64 each unless noted
+ *      0  published revision      8  applied index        16  users' keys          24  logical bytes
+ *     32  their limit            40  bytes used          48  bytes reserved       56  index of the checkpoint
+ *     64  keys checked           72  commands applied    80  u64 state hash       88  u64 the checkpoint's
+ */
+export function stats(): u32 {
+  store<f64>(STATS_STATE, <f64>published(), 0);
+  store<f64>(STATS_STATE, <f64>appliedIndex(), 8);
+  store<f64>(STATS_STATE, <f64>publishedKeys(), 16);
+  store<f64>(STATS_STATE, <f64>publishedLogical(), 24);
+  store<f64>(STATS_STATE, <f64>publishedLimit(), 32);
+  store<f64>(STATS_STATE, <f64>(usedBytes() + tableBytes()), 40);
+  store<f64>(STATS_STATE, <f64>((<u64>(freshPage() - firstHeapPage())) << 16), 48);
+  store<f64>(STATS_STATE, <f64>load<u64>(APPLY_STATE, AP_PUBLISHED_CHECKPOINT), 56);
+  store<f64>(STATS_STATE, <f64>keysChecked(), 64);
+  store<f64>(STATS_STATE, <f64>commandsApplied(), 72);
+  store<u64>(STATS_STATE, publishedHash(), 80);
+  store<u64>(STATS_STATE, load<u64>(APPLY_STATE, AP_PUBLISHED_CHECKPOINT + 8), 88);
+  return STATS_STATE;
+}
+
+/** Index of the last entry applied and published. */
+export function applied(): f64 {
+  return <f64>appliedIndex();
+}

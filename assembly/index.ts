@@ -1,0 +1,32 @@
+/** What the host may call, and the addresses that it needs. */
+
+// ---- storage
+export { ARGS_BASE, STAGE_BASE, STAGE_SIZE } from './layout';
+export { init } from './init';
+export { apply, applied, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
+export { crc32c } from './crc';
+
+// ---- front
+export { CONN_BASE, SCAN_BASE, TEXT_BASE, TEXT_SIZE } from './layout';
+export { connClose, connOpen, connPause, connRelease } from './conn';
+export {
+  CONN_ALIVE,
+  CONN_ALIVE_MASK,
+  dumpNext,
+  dumpRecord,
+  frontInit,
+  frontStats,
+  gathered,
+  giveUp,
+  giveUpOpen,
+  giveUpReads,
+  openBytes,
+  openCommands,
+  ready,
+  runBatch,
+  seal,
+} from './host';
+export { ingest, staged, stagedFin, stagingMost, stagingRoom } from './ingest';
+export { outputNext } from './output';
+export { evalReads, sealReads } from './reads';
+export { txnExpire } from './txn';

@@ -1,0 +1,416 @@
+/**
+ * Carries out operations, judged well-formed (`validate.ts`), one window after the other.
+ *
+ *     state, at OPERATE_STATE
+ *      0  u32  place: address of the next operation
+ *      4  u32  end of the operations
+ *      8  u32  who gets the replies: 0 nobody, 1 the items of an own entry, 2 the caller of `run`
+ *     12  u32  slot that gets the reply of the command under way
+ *     16  u32  1: a command is under way (a DEL of several keys, a COMMIT)
+ *     20  u32  keys that the DEL under way has deleted
+ *     24  u64  its revision
+ *     32  u64  commands carried out
+ *     40  u64  keys checked for conflicts
+ *     48  u32  what the touches of a window add up to: nobody reads it
+ *     64       an integer as text, for INCR
+ *
+ *     window, at SCRATCH: up to 256 operations, 16 bytes each
+ *      0  u64  hash of the key
+ *      8  u32  address of the operation
+ *     12  u32  block for its record, or 0
+ *
+ * A window is gone through three times, so that cache misses overlap instead of following one another: hash every key
+ * and touch its slot; touch the old records, and the memory of the new ones; then do the work. The first two change nothing
+ * that can be seen.
+ */
+import { alloc, free } from './alloc';
+import { OPERATE_STATE, SCRATCH_BASE } from './layout';
+import { commitSome } from './commit';
+import { hashKey } from './hash';
+import { YIELD, itemsCommandSlot } from './items';
+import { FAIL_MEMORY, check, copy, equal, pad4 } from './memory';
+import { MSG_NOT_INTEGER, MSG_OUT_OF_MEMORY, MSG_OVERFLOW } from './messages';
+import { NOBODY, RESULT, replyBegin, replyInteger, replyMessage, replyNil, replyOk, replyString } from './output';
+import {
+  REC_DEADLINE,
+  REC_KEY,
+  REC_KEY_LENGTH,
+  REC_REVISION,
+  REC_STATE_HASH,
+  REC_VALUE_LENGTH,
+  logicalSize,
+  recDeleted,
+  recKeyLen,
+  recValue,
+  recValueLen,
+} from './record';
+import { stateHash } from './statehash';
+import { growSome, homeSlot, locate, slotRecord } from './table';
+import {
+  CODE_CAS,
+  CODE_COMMIT,
+  CODE_DEL,
+  CODE_GET,
+  CODE_INCR,
+  CODE_SET,
+  HEAD,
+  HEAD_FLAGS,
+  HEAD_KEY,
+  HEAD_VALUE,
+  OP_MORE,
+  OP_NX,
+} from './validate';
+import { logicalBytes, logicalLimit, nextRevision, putRecord, removeRecord } from './version';
+
+export const OS_PLACE: u32 = 0;
+export const OS_END: u32 = 4;
+export const OS_WHO: u32 = 8;
+export const OS_SLOT: u32 = 12;
+export const OS_UNDER_WAY: u32 = 16;
+export const OS_DELETED: u32 = 20;
+export const OS_DEL_REVISION: u32 = 24;
+export const OS_COMMANDS: u32 = 32;
+export const OS_CHECKED: u32 = 40;
+export const OS_TOUCHED: u32 = 48;
+export const OS_INTEGER: u32 = 64;
+
+export const FOR_NOBODY: u32 = 0;
+export const FOR_ITEMS: u32 = 1;
+export const FOR_RUN: u32 = 2;
+
+export const WINDOW: u32 = 256;
+export const WINDOW_ENTRY: u32 = 16;
+export const WINDOW_OPERATION: u32 = 8;
+export const WINDOW_BLOCK: u32 = 12;
+/** A window ends when its operations have this many bytes: what was touched should still be in the cache. */
+const WINDOW_BYTES: u32 = 64 << 10;
+/** Lines of a new record's memory that are touched ahead. */
+const TOUCH_BYTES: u32 = 1024;
+const CACHE_LINE: u32 = 64;
+
+/** Results of one slice. */
+export const FINISHED: u32 = 0;
+export const OVER_BUDGET: u32 = 1;
+export const OUTPUT_FULL: u32 = 2;
+
+// @ts-ignore: decorator
+@inline
+function get(offset: u32): u32 {
+  return load<u32>(OPERATE_STATE + offset);
+}
+// @ts-ignore: decorator
+@inline
+function set(offset: u32, value: u32): void {
+  store<u32>(OPERATE_STATE + offset, value);
+}
+
+export function commandsApplied(): u64 {
+  return load<u64>(OPERATE_STATE, OS_COMMANDS);
+}
+export function keysChecked(): u64 {
+  return load<u64>(OPERATE_STATE, OS_CHECKED);
+}
+export function countChecks(n: u32): void {
+  if (get(OS_WHO) != FOR_RUN) store<u64>(OPERATE_STATE, keysChecked() + <u64>n, OS_CHECKED);
+}
+
+/** Begins with the `bytes` bytes of operations at `at`. */
+export function operateStart(at: u32, bytes: u32, who: u32): void {
+  set(OS_PLACE, at);
+  set(OS_END, at + bytes);
+  set(OS_WHO, who);
+  set(OS_UNDER_WAY, 0);
+}
+
+/** Does about `budget` units of work: an operation, or a kibibyte of it, is one. */
+export function operateSome(budget: i32): u32 {
+  let left = budget;
+  while (get(OS_PLACE) != get(OS_END)) {
+    if (left <= 0) return OVER_BUDGET;
+    const before = get(OS_PLACE);
+    if (<u32>load<u8>(before) == CODE_COMMIT) {
+      if (!beginCommand()) return OUTPUT_FULL;
+      left = commitSome(before, left);
+    } else {
+      const operations = fillWindow(before, get(OS_END));
+      touchWindow(operations, true);
+      const done = workWindow(operations);
+      left -= done + <i32>((get(OS_PLACE) - before) >> 10);
+      if (done < <i32>operations) return OUTPUT_FULL;
+    }
+  }
+  return FINISHED;
+}
+
+/** The operation at the place is done; `bytes`: all of it, with its padding. */
+export function pastOperation(at: u32, bytes: u32): void {
+  set(OS_PLACE, at + bytes);
+}
+
+// ---- the window
+
+/** Hashes the keys of operations from `at` on, up to a COMMIT, `last` or the window's end, and touches their slots. Returns how many. */
+export function fillWindow(at: u32, last: u32): u32 {
+  const end = min(last, at + WINDOW_BYTES);
+  let sum: u32 = 0;
+  let p = at;
+  let entry = SCRATCH_BASE;
+  while (p < end && entry < SCRATCH_BASE + WINDOW * WINDOW_ENTRY) {
+    if (<u32>load<u8>(p) == CODE_COMMIT) break;
+    const keyLen = load<u32>(p, HEAD_KEY);
+    const hash = hashKey(p + HEAD, keyLen);
+    store<u64>(entry, hash);
+    store<u32>(entry, p, WINDOW_OPERATION);
+    sum += slotRecord(homeSlot(hash));
+    p += HEAD + pad4(keyLen + load<u32>(p, HEAD_VALUE));
+    entry += WINDOW_ENTRY;
+  }
+  set(OS_TOUCHED, sum);
+  return (entry - SCRATCH_BASE) / WINDOW_ENTRY;
+}
+
+/** Touches the records that the slots point to, and (`fresh`) gets memory for new ones. */
+export function touchWindow(operations: u32, fresh: bool): void {
+  let sum: u32 = 0;
+  const end = SCRATCH_BASE + operations * WINDOW_ENTRY;
+  for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) {
+    const old = slotRecord(homeSlot(load<u64>(entry)));
+    if (old != 0) sum += load<u32>(old, REC_KEY_LENGTH);
+    const at = load<u32>(entry, WINDOW_OPERATION);
+    let block: u32 = 0;
+    if (fresh && <u32>load<u8>(at) == CODE_SET) {
+      const bytes = REC_KEY + load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
+      block = newBlock(bytes);
+      for (let i: u32 = 0; i < min(bytes, TOUCH_BYTES); i += CACHE_LINE) sum += load<u32>(block + i);
+    }
+    store<u32>(entry, block, WINDOW_BLOCK);
+  }
+  set(OS_TOUCHED, sum);
+}
+
+/** There is memory: it was made sure before the entry was begun. */
+function newBlock(bytes: u32): u32 {
+  const block = alloc(bytes);
+  check(block != 0, FAIL_MEMORY);
+  return block;
+}
+
+/** Carries out the operations of the window, all or (the output is full) the first ones; returns how many. */
+function workWindow(operations: u32): i32 {
+  for (let i: u32 = 0; i < operations; i++) {
+    const entry = SCRATCH_BASE + i * WINDOW_ENTRY;
+    if (!beginCommand()) {
+      dropBlocks(i, operations);
+      return <i32>i;
+    }
+    const at = load<u32>(entry, WINDOW_OPERATION);
+    growSome();
+    operation(at, load<u64>(entry), load<u32>(entry, WINDOW_BLOCK));
+    set(OS_PLACE, at + HEAD + pad4(load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE)));
+  }
+  return <i32>operations;
+}
+
+function dropBlocks(from: u32, to: u32): void {
+  for (let i = from; i < to; i++) {
+    const block = load<u32>(SCRATCH_BASE + i * WINDOW_ENTRY, WINDOW_BLOCK);
+    if (block != 0) free(block);
+  }
+}
+
+// ---- commands and their replies
+
+/** What stands before this command is answered first. False: the output is full, try again in the next slice. */
+function beginCommand(): bool {
+  if (get(OS_UNDER_WAY) != 0) return true;
+  const who = get(OS_WHO);
+  let slot = who == FOR_RUN ? RESULT : NOBODY;
+  if (who == FOR_ITEMS) {
+    slot = itemsCommandSlot();
+    if (slot == YIELD) return false;
+  }
+  set(OS_SLOT, slot);
+  set(OS_UNDER_WAY, 1);
+  set(OS_DELETED, 0);
+  return true;
+}
+
+/** The command is done; true when somebody gets its reply, which has to be written now. */
+export function endCommand(): bool {
+  set(OS_UNDER_WAY, 0);
+  if (get(OS_WHO) != FOR_RUN) store<u64>(OPERATE_STATE, commandsApplied() + 1, OS_COMMANDS);
+  const slot = get(OS_SLOT);
+  if (slot == NOBODY) return false;
+  replyBegin(slot);
+  return true;
+}
+
+function endMessage(id: u32): void {
+  if (endCommand()) replyMessage(id);
+}
+function endNil(): void {
+  if (endCommand()) replyNil();
+}
+
+// ---- operations
+
+/** The live record in a slot that may be 0; 0: absent. */
+// @ts-ignore: decorator
+@inline
+export function liveIn(slot: u32): u32 {
+  if (slot == 0) return 0;
+  const record = slotRecord(slot);
+  return recDeleted(record) ? 0 : record;
+}
+
+/** Logical size of a record that may be 0. */
+// @ts-ignore: decorator
+@inline
+export function sizeOf(record: u32): u64 {
+  return record == 0 ? 0 : <u64>logicalSize(recKeyLen(record) + recValueLen(record));
+}
+
+/** Whether the logical bytes may change from `before` to `after`. */
+export function fits(before: u64, after: u64): bool {
+  const limit = logicalLimit();
+  return limit == 0 || after <= before || logicalBytes() - before + after <= limit;
+}
+
+function operation(at: u32, hash: u64, block: u32): void {
+  const code = <u32>load<u8>(at);
+  const keyLen = load<u32>(at, HEAD_KEY);
+  const slot = locate(hash, at + HEAD, keyLen);
+  if (code == CODE_SET) {
+    const flags = <u32>load<u8>(at, HEAD_FLAGS);
+    if (flags != 0 && (flags == OP_NX) == (liveIn(slot) != 0)) {
+      free(block);
+      endNil();
+    } else setKey(at, hash, slot, block);
+    return;
+  }
+  if (code == CODE_GET) return getKey(liveIn(slot));
+  if (code == CODE_DEL) return deleteKey(at, hash, slot);
+  if (code == CODE_INCR) return increment(at, hash, slot);
+  check(code == CODE_CAS, FAIL_MEMORY);
+  compareAndSet(at, hash, slot);
+}
+
+function getKey(record: u32): void {
+  if (!endCommand()) return;
+  if (record == 0) replyNil();
+  else replyString(recValue(record), recValueLen(record));
+}
+
+function setKey(at: u32, hash: u64, slot: u32, block: u32): void {
+  const data = load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
+  if (!fits(sizeOf(liveIn(slot)), logicalSize(data))) {
+    free(block);
+    return endMessage(MSG_OUT_OF_MEMORY);
+  }
+  writeOperation(at, hash, slot, block, nextRevision());
+  if (endCommand()) replyOk();
+}
+
+/** Makes the key and value of a SET the newest record, in `block`. */
+export function writeOperation(at: u32, hash: u64, slot: u32, block: u32, revision: u64): void {
+  const keyLen = load<u32>(at, HEAD_KEY);
+  const valueLen = load<u32>(at, HEAD_VALUE);
+  copy(block + REC_KEY, at + HEAD, keyLen + valueLen);
+  finishRecord(block, at + HEAD, keyLen, valueLen, 0, revision);
+  putRecord(hash, slot, block);
+}
+
+/** Fills in the head of a record whose key and value are in place; `data`: where else they stand, one behind the other. */
+export function finishRecord(block: u32, data: u32, keyLen: u32, valueLen: u32, system: u32, revision: u64): void {
+  store<u64>(block, revision, REC_REVISION);
+  store<u32>(block, keyLen | (system << 31), REC_KEY_LENGTH);
+  store<u32>(block, valueLen, REC_VALUE_LENGTH);
+  store<u64>(block, stateHash(data, keyLen, valueLen, system, revision, 0), REC_STATE_HASH);
+  store<u64>(block, 0, REC_DEADLINE);
+}
+
+function deleteKey(at: u32, hash: u64, slot: u32): void {
+  if (liveIn(slot) != 0) {
+    const deleted = get(OS_DELETED);
+    if (deleted == 0) store<u64>(OPERATE_STATE, nextRevision(), OS_DEL_REVISION);
+    removeRecord(hash, slot, load<u64>(OPERATE_STATE, OS_DEL_REVISION));
+    set(OS_DELETED, deleted + 1);
+  }
+  if ((<u32>load<u8>(at, HEAD_FLAGS) & OP_MORE) != 0) return;
+  if (endCommand()) replyInteger(<i64>get(OS_DELETED));
+}
+
+/** Makes a value that does not stand behind its key the newest record. False: over the memory limit. */
+function writeValue(at: u32, hash: u64, slot: u32, value: u32, valueLen: u32): bool {
+  const keyLen = load<u32>(at, HEAD_KEY);
+  if (!fits(sizeOf(liveIn(slot)), logicalSize(keyLen + valueLen))) return false;
+  const block = newBlock(REC_KEY + keyLen + valueLen);
+  copy(block + REC_KEY, at + HEAD, keyLen);
+  copy(block + REC_KEY + keyLen, value, valueLen);
+  finishRecord(block, block + REC_KEY, keyLen, valueLen, 0, nextRevision());
+  putRecord(hash, slot, block);
+  return true;
+}
+
+function compareAndSet(at: u32, hash: u64, slot: u32): void {
+  const record = liveIn(slot);
+  const value = at + HEAD + load<u32>(at, HEAD_KEY);
+  const expected = load<u32>(value);
+  if (record == 0 || recValueLen(record) != expected || !equal(recValue(record), value + 4, expected)) return endNil();
+  const fresh = value + 4 + expected;
+  if (!writeValue(at, hash, slot, fresh, value + load<u32>(at, HEAD_VALUE) - fresh)) return endMessage(MSG_OUT_OF_MEMORY);
+  if (endCommand()) replyOk();
+}
+
+function increment(at: u32, hash: u64, slot: u32): void {
+  const record = liveIn(slot);
+  if (record != 0 && !isInteger(recValue(record), recValueLen(record))) return endMessage(MSG_NOT_INTEGER);
+  const old = record == 0 ? 0 : parseInteger(recValue(record), recValueLen(record));
+  const by = load<i64>(at + HEAD + load<u32>(at, HEAD_KEY));
+  const sum = old + by;
+  if (((old ^ sum) & (by ^ sum)) < 0) return endMessage(MSG_OVERFLOW);
+  const n = formatInteger(sum, OPERATE_STATE + OS_INTEGER);
+  if (!writeValue(at, hash, slot, OPERATE_STATE + OS_INTEGER, n)) return endMessage(MSG_OUT_OF_MEMORY);
+  if (endCommand()) replyInteger(sum);
+}
+
+// ---- integers (ARCHITECTURE.md: canonical, within 64 bits)
+
+/** `0`, or an optional `-`, a digit from 1 to 9 and digits, within 64 bits. */
+export function isInteger(p: u32, n: u32): bool {
+  if (n == 0) return false;
+  const negative = load<u8>(p) == 0x2d;
+  const first = negative ? p + 1 : p;
+  const digits = n - (first - p);
+  if (digits == 0 || digits > 19) return false;
+  if (load<u8>(first) == 0x30) return n == 1;
+  let magnitude: u64 = 0;
+  for (let i: u32 = 0; i < digits; i++) {
+    const digit = <u32>load<u8>(first + i) - 0x30;
+    if (digit > 9) return false;
+    magnitude = magnitude * 10 + <u64>digit;
+  }
+  return magnitude <= (<u64>i64.MAX_VALUE) + (negative ? 1 : 0);
+}
+
+/** The value of what `isInteger` accepts. */
+export function parseInteger(p: u32, n: u32): i64 {
+  const negative = load<u8>(p) == 0x2d;
+  let value: i64 = 0;
+  for (let i: u32 = negative ? 1 : 0; i < n; i++) value = value * 10 + (<i64>load<u8>(p + i) - 0x30);
+  return negative ? -value : value;
+}
+
+/** Writes `value` in decimal to `p`, at most INTEGER_BYTES bytes; returns how many. */
+export function formatInteger(value: i64, p: u32): u32 {
+  let rest = value < 0 ? -(<u64>value) : <u64>value;
+  let digits: u32 = 1;
+  for (let r = rest; r >= 10; r /= 10) digits++;
+  const sign: u32 = value < 0 ? 1 : 0;
+  if (sign) store<u8>(p, 0x2d);
+  for (let i = sign + digits; i > sign; i--) {
+    store<u8>(p + i - 1, <u8>(0x30 + <u32>(rest % 10)));
+    rest /= 10;
+  }
+  return sign + digits;
+}

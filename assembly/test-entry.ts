@@ -1,0 +1,1 @@
+/** Insides of the storage half that its tests look at. Compiled into the test builds only. */

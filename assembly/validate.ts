@@ -1,0 +1,170 @@
+/**
+ * Judges the operations of an entry before anything of it takes effect (ARCHITECTURE.md, "What makes an entry malformed"),
+ * and adds up what memory they may need. Every length is checked here, in 64 bits, before an address is made of it: what
+ * runs afterwards relies on that.
+ *
+ *     state, at VALIDATE_STATE
+ *      0  u32  place: address of the next operation or check
+ *      4  u32  end of the operations
+ *      8  u32  commands so far
+ *     12  u32  end of the body of the COMMIT that the place is in, or 0
+ *     16  u32  checks of that COMMIT still to come
+ *     20  u32  1: the next operation must be a DEL of the same command
+ *     24  u32  1: GET is allowed (`run` only)
+ *     28  u32  operations so far (those of COMMITs included)
+ *     32  u64  bytes that the records of these operations take at most, those in pages of their own not counted
+ *     40  u64  pages of those
+ */
+import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, roundUp } from './alloc';
+import { VALIDATE_STATE } from './layout';
+import { REC_KEY } from './record';
+
+export const VA_PLACE: u32 = 0;
+export const VA_END: u32 = 4;
+export const VA_COMMANDS: u32 = 8;
+export const VA_BODY_END: u32 = 12;
+export const VA_CHECKS: u32 = 16;
+export const VA_MORE: u32 = 20;
+export const VA_READS: u32 = 24;
+export const VA_OPERATIONS: u32 = 28;
+export const VA_BYTES: u32 = 32;
+export const VA_PAGES: u32 = 40;
+
+/** An operation: ARCHITECTURE.md, "Operation". */
+export const HEAD: u32 = 12;
+export const HEAD_FLAGS: u32 = 1;
+export const HEAD_RESERVED: u32 = 2;
+export const HEAD_KEY: u32 = 4;
+export const HEAD_VALUE: u32 = 8;
+export const CODE_SET: u32 = 1;
+export const CODE_DEL: u32 = 2;
+export const CODE_INCR: u32 = 3;
+export const CODE_CAS: u32 = 4;
+export const CODE_COMMIT: u32 = 5;
+export const CODE_GET: u32 = 16;
+export const OP_NX: u32 = 1;
+export const OP_XX: u32 = 2;
+export const OP_MORE: u32 = 4;
+
+export const VALID: u32 = 0;
+export const MALFORMED: u32 = 1;
+export const UNFINISHED: u32 = 2;
+
+/** Decimal digits of a 64-bit integer and its sign: the longest value that INCR makes. */
+export const INTEGER_BYTES: u32 = 20;
+
+// @ts-ignore: decorator
+@inline
+function get(offset: u32): u32 {
+  return load<u32>(VALIDATE_STATE + offset);
+}
+// @ts-ignore: decorator
+@inline
+function set(offset: u32, value: u32): void {
+  store<u32>(VALIDATE_STATE + offset, value);
+}
+
+/** Begins with the `bytes` bytes of operations at `at`. */
+export function validateStart(at: u32, bytes: u32, reads: bool): void {
+  memory.fill(VALIDATE_STATE, 0, 48);
+  set(VA_PLACE, at);
+  set(VA_END, at + bytes);
+  set(VA_READS, reads ? 1 : 0);
+}
+
+export function validCommands(): u32 {
+  return get(VA_COMMANDS);
+}
+export function validOperations(): u32 {
+  return get(VA_OPERATIONS);
+}
+export function validBytes(): u64 {
+  return load<u64>(VALIDATE_STATE, VA_BYTES);
+}
+export function validPages(): u64 {
+  return load<u64>(VALIDATE_STATE, VA_PAGES);
+}
+
+/** Looks at up to `most` operations and checks. */
+export function validateSome(most: u32): u32 {
+  const end = get(VA_END);
+  for (let left = most; get(VA_PLACE) != end; left--) {
+    if (left == 0) return UNFINISHED;
+    if (!(get(VA_CHECKS) != 0 ? judgeCheck() : judgeOperation())) return MALFORMED;
+    if (get(VA_PLACE) == get(VA_BODY_END) && get(VA_CHECKS) == 0) set(VA_BODY_END, 0);
+  }
+  return get(VA_CHECKS) == 0 && get(VA_MORE) == 0 ? VALID : MALFORMED;
+}
+
+// @ts-ignore: decorator
+@inline
+function padded(n: u64): u64 {
+  return (n + 3) & ~3;
+}
+
+function judgeCheck(): bool {
+  const at = get(VA_PLACE);
+  const room = get(VA_BODY_END) - at;
+  if (room < HEAD) return false;
+  const bytes = HEAD + padded(load<u32>(at));
+  if (bytes > room) return false;
+  set(VA_PLACE, at + <u32>bytes);
+  set(VA_CHECKS, get(VA_CHECKS) - 1);
+  return true;
+}
+
+function judgeOperation(): bool {
+  const at = get(VA_PLACE);
+  const bodyEnd = get(VA_BODY_END);
+  const room = (bodyEnd == 0 ? get(VA_END) : bodyEnd) - at;
+  if (room < HEAD) return false;
+  const code = <u32>load<u8>(at);
+  const flags = <u32>load<u8>(at, HEAD_FLAGS);
+  const key = load<u32>(at, HEAD_KEY);
+  const value = load<u32>(at, HEAD_VALUE);
+  if (load<u16>(at, HEAD_RESERVED) != 0 || !allowed(code, flags, bodyEnd != 0)) return false;
+  if (code == CODE_COMMIT) return judgeCommit(at, room, key, value);
+  const bytes = HEAD + padded(<u64>key + <u64>value);
+  if (bytes > room || !valueFits(code, at + HEAD + key, value)) return false;
+  const more = flags & OP_MORE;
+  set(VA_MORE, more);
+  if (bodyEnd == 0 && more == 0) set(VA_COMMANDS, get(VA_COMMANDS) + 1);
+  set(VA_PLACE, at + <u32>bytes);
+  if (code != CODE_GET) addNeed(REC_KEY + key + (code == CODE_INCR ? INTEGER_BYTES : value));
+  return true;
+}
+
+function allowed(code: u32, flags: u32, inBody: bool): bool {
+  if (inBody) return flags == 0 && (code == CODE_SET || code == CODE_DEL);
+  if (get(VA_MORE) != 0 && code != CODE_DEL) return false;
+  if (code == CODE_SET) return flags <= OP_XX;
+  if (code == CODE_DEL) return flags == 0 || flags == OP_MORE;
+  if (flags != 0) return false;
+  return code == CODE_INCR || code == CODE_CAS || code == CODE_COMMIT || (code == CODE_GET && get(VA_READS) != 0);
+}
+
+/** `value` bytes stand at `at`, inside the operations. */
+function valueFits(code: u32, at: u32, value: u32): bool {
+  if (code == CODE_SET) return true;
+  if (code == CODE_INCR) return value == 8;
+  if (code == CODE_CAS) return value >= 4 && load<u32>(at) <= value - 4;
+  return value == 0;
+}
+
+function judgeCommit(at: u32, room: u32, checks: u32, body: u32): bool {
+  if ((body & 3) != 0 || body > room - HEAD || checks > body / HEAD) return false;
+  set(VA_COMMANDS, get(VA_COMMANDS) + 1);
+  set(VA_CHECKS, checks);
+  set(VA_BODY_END, body == 0 ? 0 : at + HEAD + body);
+  set(VA_PLACE, at + HEAD);
+  return true;
+}
+
+/** Counts a record of `bytes` bytes, as it is allocated in the debug build, which is no less than in the release build. */
+function addNeed(bytes: u32): void {
+  set(VA_OPERATIONS, get(VA_OPERATIONS) + 1);
+  const n = bytes + GUARD_BEFORE + GUARD_AFTER;
+  const word = n <= LARGEST_BLOCK ? VA_BYTES : VA_PAGES;
+  const need = n <= LARGEST_BLOCK ? <u64>roundUp(n) : (<u64>n + 65535) >> 16;
+  store<u64>(VALIDATE_STATE + word, load<u64>(VALIDATE_STATE + word) + need);
+}
