@@ -1,0 +1,419 @@
+/**
+ * Lines into commands. A line is split into words once; errors are found in the order that ARCHITECTURE.md gives ("The line
+ * protocol, exactly"); then the command finds its place, or the whole line waits as it is.
+ *
+ * Every function returns CAUSE_NONE when the line has been dealt with, else why it must wait; then nothing has changed, and
+ * the line will be parsed again. Only commands of a transaction, which never wait beyond that point, change the line.
+ */
+import {
+  CAUSE_AGAIN,
+  CAUSE_ENTRY,
+  CAUSE_IDLE,
+  CAUSE_NONE,
+  connClear,
+  connFlags,
+  connIdle,
+  connSet,
+  connSlot,
+  connTxn,
+  IS_BARRIER,
+  IS_CONTROL,
+  IS_EXPIRED,
+} from './conn';
+import {
+  commandDone,
+  encodeCas,
+  encodeDelKey,
+  encodeIncr,
+  encodeSet,
+  entryAt,
+  entryCanHold,
+  entryFits,
+  FLAG_NX,
+  FLAG_XX,
+} from './encode';
+import { F_KEYS_ITEM_BYTES, F_KEYS_OPERATION_BYTES, F_SCRATCH, maxKey, maxValue, pad4 } from './front';
+import { ITEM_BEGIN, ITEM_COUNT, ITEM_EXISTS, ITEM_GET, ITEM_KEYS, ITEM_MGET } from './items';
+import {
+  CMD_BEGIN,
+  CMD_CAS,
+  CMD_COMMIT,
+  CMD_COUNT,
+  CMD_DEL,
+  CMD_EXISTS,
+  CMD_GET,
+  CMD_HELP,
+  CMD_INCR,
+  CMD_KEYS,
+  CMD_MEMBERS,
+  CMD_MGET,
+  CMD_PING,
+  CMD_QUIT,
+  CMD_ROLLBACK,
+  CMD_SET,
+  CMD_STATUS,
+  MSG_BY_NOT_INTEGER,
+  MSG_EMPTY_LINE,
+  MSG_IN_TRANSACTION,
+  MSG_KEY_TOO_LONG,
+  MSG_KEYS_LIMIT,
+  MSG_NO_TRANSACTION,
+  MSG_NOT_IN_TRANSACTION,
+  MSG_OK,
+  MSG_PONG,
+  MSG_SET_OPTION,
+  MSG_TRANSACTION_EXPIRED,
+  MSG_TRANSACTION_TOO_LARGE,
+  MSG_UNKNOWN_COMMAND,
+  MSG_VALUE_TOO_LONG,
+} from './messages';
+import { EVENT_CONTROL, emit } from './output';
+import { constant, constantNumber, constantText, constantWord, joinItem, readCause, writeCause } from './place';
+import {
+  commandCode,
+  commandInTransaction,
+  commandMax,
+  commandMin,
+  commandName,
+  commandNameLength,
+  findCommand,
+  helpLength,
+  helpText,
+  usageLength,
+  usageText,
+} from './text';
+import { inTransaction, txnCas, txnCommit, txnGet, txnIncr, txnKeys, txnSet } from './transact';
+import { txnDrop, txnUsed } from './txn';
+import {
+  INTEGER,
+  nextWord,
+  parseInteger,
+  putStart,
+  putWord,
+  splitLine,
+  WALK,
+  word,
+  wordCount,
+  wordEscaped,
+  wordLength,
+  wordStart,
+} from './words';
+
+const ANY: u32 = 0xffff;
+const DEFAULT_LIMIT: u32 = 1000;
+const LARGEST_LIMIT: i64 = 1_000_000;
+/** Bytes of a client's word that a message shows, and a little more. */
+const SHOWN: u32 = 80;
+
+/** Deals with one line (without its end). */
+export function parseLine(c: usize, p: usize, end: usize): u32 {
+  const bad = splitLine(p, end);
+  if (bad != 0) return constant(c, bad);
+  const words = wordCount();
+  if (words == 0) return constant(c, MSG_EMPTY_LINE);
+  const command = commandAt(word(0));
+  if (command == 0) return errorWord(c, MSG_UNKNOWN_COMMAND, word(0));
+  const most = commandMax(command);
+  if (words - 1 < commandMin(command) || (words - 1 > most && most != ANY)) {
+    return constantText(c, usageText(command), usageLength(command));
+  }
+  if (connTxn(c) != 0 || (connFlags(c) & IS_EXPIRED) != 0) return inTransactionLine(c, command, p, end);
+  const code = commandCode(command);
+  if (code == CMD_COMMIT || code == CMD_ROLLBACK) {
+    return constantWord(c, MSG_NO_TRANSACTION, commandName(command), commandNameLength(command));
+  }
+  return dispatch(c, code, p, end);
+}
+
+/** The command that a word names, or 0. */
+function commandAt(w: usize): usize {
+  if (wordLength(w) > 8) return 0;
+  if (!wordEscaped(w)) return findCommand(wordStart(w), wordLength(w));
+  putWord(F_SCRATCH, w);
+  return findCommand(F_SCRATCH, wordLength(w));
+}
+
+function errorWord(c: usize, message: u32, w: usize): u32 {
+  putStart(F_SCRATCH, w, SHOWN);
+  return constantWord(c, message, F_SCRATCH, wordLength(w));
+}
+
+/** A line of a connection whose transaction is open, or was rolled back for its idleness. */
+function inTransactionLine(c: usize, command: usize, p: usize, end: usize): u32 {
+  const code = commandCode(command);
+  if ((connFlags(c) & IS_EXPIRED) != 0) {
+    if (code == CMD_ROLLBACK) {
+      connClear(c, IS_EXPIRED);
+      return constant(c, MSG_OK);
+    }
+    if (answersWhenExpired(code)) return dispatch(c, code, p, end);
+    if (code == CMD_COMMIT) connClear(c, IS_EXPIRED);
+    return constant(c, MSG_TRANSACTION_EXPIRED);
+  }
+  txnUsed(connTxn(c));
+  if (code == CMD_BEGIN) return constant(c, MSG_IN_TRANSACTION);
+  if (!commandInTransaction(command)) {
+    return constantWord(c, MSG_NOT_IN_TRANSACTION, commandName(command), commandNameLength(command));
+  }
+  if (code == CMD_COMMIT) return txnCommit(c);
+  if (code != CMD_ROLLBACK) return dispatch(c, code, p, end);
+  txnDrop(c);
+  return constant(c, MSG_OK);
+}
+
+function answersWhenExpired(code: u32): bool {
+  return code == CMD_PING || code == CMD_HELP || code == CMD_STATUS || code == CMD_MEMBERS || code == CMD_QUIT;
+}
+
+function dispatch(c: usize, code: u32, p: usize, end: usize): u32 {
+  switch (code) {
+    case CMD_SET:
+      return setCommand(c);
+    case CMD_GET:
+      return getCommand(c);
+    case CMD_PING:
+      return constant(c, MSG_PONG);
+    case CMD_DEL:
+      return delCommand(c, p, end);
+    case CMD_EXISTS:
+      return keysRead(c, CMD_EXISTS, ITEM_EXISTS, p, end);
+    case CMD_MGET:
+      return keysRead(c, CMD_MGET, ITEM_MGET, p, end);
+    case CMD_INCR:
+      return incrCommand(c);
+    case CMD_CAS:
+      return casCommand(c);
+    case CMD_KEYS:
+      return keysCommand(c);
+    case CMD_COUNT:
+      return countCommand(c);
+    case CMD_BEGIN:
+      return beginCommand(c);
+    case CMD_HELP:
+      return helpCommand(c);
+    default:
+      return controlCommand(c, code);
+  }
+}
+
+// ---- constants and control
+
+function helpCommand(c: usize): u32 {
+  if (wordCount() == 1) return constantText(c, helpText(0), helpLength(0));
+  const command = commandAt(word(1));
+  if (command == 0) return errorWord(c, MSG_UNKNOWN_COMMAND, word(1));
+  return constantText(c, helpText(command), helpLength(command));
+}
+
+/** STATUS, MEMBERS, QUIT: the host answers them. */
+function controlCommand(c: usize, code: u32): u32 {
+  if (!connIdle(c)) return CAUSE_IDLE;
+  connSet(c, IS_CONTROL);
+  emit(EVENT_CONTROL, connSlot(c), code);
+  return CAUSE_NONE;
+}
+
+// ---- lengths
+
+// @ts-ignore: decorator
+@inline
+function tooLong(w: usize, most: u32): bool {
+  return wordLength(w) > most;
+}
+
+function keyError(c: usize, w: usize): u32 {
+  return constantNumber(c, MSG_KEY_TOO_LONG, wordLength(w));
+}
+
+function valueError(c: usize, w: usize): u32 {
+  return constantNumber(c, MSG_VALUE_TOO_LONG, wordLength(w));
+}
+
+/**
+ * Goes over all keys of a line: the length of the first that is too long, or 0. Leaves the bytes that they take as parts of
+ * an item and as operations.
+ */
+function measureKeys(p: usize, end: usize): u32 {
+  let item: u64 = 0;
+  let operations: u64 = 0;
+  const n = wordCount();
+  let at = nextWord(p, end, WALK);
+  for (let i: u32 = 1; i < n; i++) {
+    at = nextWord(at, end, WALK);
+    const length = wordLength(WALK);
+    if (length > maxKey()) return length;
+    item += 4 + pad4(length);
+    operations += 12 + pad4(length);
+  }
+  store<u64>(F_KEYS_ITEM_BYTES, item);
+  store<u64>(F_KEYS_OPERATION_BYTES, operations);
+  return 0;
+}
+
+// ---- writes
+
+function setCommand(c: usize): u32 {
+  const key = word(1);
+  const value = word(2);
+  let flags: u32 = 0;
+  if (wordCount() == 4) {
+    flags = setOption(word(3));
+    if (flags == 0) return errorWord(c, MSG_SET_OPTION, word(3));
+  }
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (tooLong(value, maxValue())) return valueError(c, value);
+  if (inTransaction(c)) return txnSet(c, flags, key, value);
+  const cause = writeCause(c);
+  if (cause == CAUSE_NONE) encodeSet(c, flags, key, value);
+  return cause;
+}
+
+/** The flag of an option of SET, or 0. */
+function setOption(w: usize): u32 {
+  if (wordLength(w) != 2) return 0;
+  putStart(F_SCRATCH, w, 2);
+  const option = load<u16>(F_SCRATCH) & 0xdfdf;
+  return option == 0x584e ? FLAG_NX : option == 0x5858 ? FLAG_XX : 0;
+}
+
+function incrCommand(c: usize): u32 {
+  const key = word(1);
+  let by: i64 = 1;
+  if (wordCount() == 3) {
+    if (!integerAt(word(2))) return errorWord(c, MSG_BY_NOT_INTEGER, word(2));
+    by = load<i64>(INTEGER);
+  }
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (inTransaction(c)) return txnIncr(c, key, by);
+  const cause = writeCause(c);
+  if (cause == CAUSE_NONE) encodeIncr(c, key, by);
+  return cause;
+}
+
+/** Whether the word is an integer; it is left in INTEGER. */
+function integerAt(w: usize): bool {
+  if (wordLength(w) > 20) return false;
+  putWord(F_SCRATCH, w);
+  return parseInteger(F_SCRATCH, wordLength(w));
+}
+
+function casCommand(c: usize): u32 {
+  const key = word(1);
+  const expected = word(2);
+  const value = word(3);
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (tooLong(expected, maxValue())) return valueError(c, expected);
+  if (tooLong(value, maxValue())) return valueError(c, value);
+  if (inTransaction(c)) return txnCas(c, key, expected, value);
+  const cause = writeCause(c);
+  if (cause == CAUSE_NONE) encodeCas(c, key, expected, value);
+  return cause;
+}
+
+function delCommand(c: usize, p: usize, end: usize): u32 {
+  const long = measureKeys(p, end);
+  if (long != 0) return constantNumber(c, MSG_KEY_TOO_LONG, long);
+  if (inTransaction(c)) return txnKeys(c, CMD_DEL, p, end);
+  const bytes = load<u64>(F_KEYS_OPERATION_BYTES);
+  if (!entryCanHold(bytes)) return constant(c, MSG_TRANSACTION_TOO_LARGE);
+  const cause = writeCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  if (!entryFits(bytes)) return CAUSE_ENTRY;
+  let to = entryAt();
+  const n = wordCount();
+  let at = nextWord(p, end, WALK);
+  for (let i: u32 = 1; i < n; i++) {
+    at = nextWord(at, end, WALK);
+    to = encodeDelKey(to, WALK, i + 1 < n);
+  }
+  commandDone(c, to);
+  return CAUSE_NONE;
+}
+
+// ---- reads
+
+function getCommand(c: usize): u32 {
+  const key = word(1);
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (inTransaction(c)) return txnGet(c, key);
+  const cause = readCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  const item = joinItem(c, ITEM_GET, 8 + pad4(wordLength(key)));
+  if (item == 0) return CAUSE_AGAIN;
+  store<u32>(item, wordLength(key), 4);
+  putWord(item + 8, key);
+  return CAUSE_NONE;
+}
+
+/** EXISTS and MGET. */
+function keysRead(c: usize, code: u32, kind: u32, p: usize, end: usize): u32 {
+  const long = measureKeys(p, end);
+  if (long != 0) return constantNumber(c, MSG_KEY_TOO_LONG, long);
+  if (inTransaction(c)) return txnKeys(c, code, p, end);
+  const cause = readCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  const bytes = <u32>load<u64>(F_KEYS_ITEM_BYTES);
+  const item = joinItem(c, kind, 8 + bytes);
+  if (item == 0) return CAUSE_AGAIN;
+  store<u32>(item, bytes, 4);
+  let to = item + 8;
+  const n = wordCount();
+  let at = nextWord(p, end, WALK);
+  for (let i: u32 = 1; i < n; i++) {
+    at = nextWord(at, end, WALK);
+    store<u32>(to, wordLength(WALK));
+    putWord(to + 4, WALK);
+    to += 4 + pad4(wordLength(WALK));
+  }
+  return CAUSE_NONE;
+}
+
+function countCommand(c: usize): u32 {
+  const cause = readCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  return joinItem(c, ITEM_COUNT, 4) == 0 ? CAUSE_AGAIN : CAUSE_NONE;
+}
+
+/** Why a barrier cannot be carried out now. */
+function barrierCause(c: usize): u32 {
+  return connIdle(c) ? readCause(c) : CAUSE_IDLE;
+}
+
+function beginCommand(c: usize): u32 {
+  const cause = barrierCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  if (joinItem(c, ITEM_BEGIN, 4) == 0) return CAUSE_AGAIN;
+  connSet(c, IS_BARRIER);
+  return CAUSE_NONE;
+}
+
+/** KEYS, KEYS prefix, KEYS LIMIT n, KEYS prefix LIMIT n. */
+function keysCommand(c: usize): u32 {
+  const n = wordCount();
+  const prefix: usize = n == 2 || n == 4 ? word(1) : 0;
+  let limit = DEFAULT_LIMIT;
+  if (n >= 3) {
+    if (!isLimit(word(n - 2))) return errorWord(c, MSG_KEYS_LIMIT, word(n - 2));
+    if (!integerAt(word(n - 1))) return errorWord(c, MSG_KEYS_LIMIT, word(n - 1));
+    const number = load<i64>(INTEGER);
+    if (number < 1 || number > LARGEST_LIMIT) return errorWord(c, MSG_KEYS_LIMIT, word(n - 1));
+    limit = <u32>number;
+  }
+  if (prefix != 0 && tooLong(prefix, maxKey())) return keyError(c, prefix);
+  const cause = barrierCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  const length = prefix == 0 ? 0 : wordLength(prefix);
+  const item = joinItem(c, ITEM_KEYS, 12 + pad4(length));
+  if (item == 0) return CAUSE_AGAIN;
+  store<u32>(item, limit, 4);
+  store<u32>(item, length, 8);
+  if (prefix != 0) putWord(item + 12, prefix);
+  connSet(c, IS_BARRIER);
+  return CAUSE_NONE;
+}
+
+function isLimit(w: usize): bool {
+  if (wordLength(w) != 5) return false;
+  putStart(F_SCRATCH, w, 5);
+  return (load<u32>(F_SCRATCH) & 0xdfdfdfdf) == 0x494d494c && (load<u8>(F_SCRATCH + 4) & 0xdf) == 0x54;
+}

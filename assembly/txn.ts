@@ -1,0 +1,428 @@
+/**
+ * Transactions: what each has written and depended on, held in buffers of its own until COMMIT.
+ *
+ * ```
+ * transaction, 128 bytes:
+ *    0  u32  less recently used one    4  u32  more recently used one    8  u32  connection       12  u32  bytes against the limit
+ *   16  f64  last used, ms            24  u64  pinned revision
+ *   32  u32  entries                  36  u32  how many                 40  u32  room for
+ *   44  u32  arena                    48  u32  bytes used               52  u32  room for        56  u32  bytes of it in use no more
+ *   60  u32  hash index (0: none)     64  u32  its mask
+ *   68  u32  first check + 1          72  u32  last check + 1           76  u32  checks
+ *   80  u32  first write + 1          84  u32  last write + 1           88  u32  writes
+ *   92  u32  number of the command
+ * entry, 56 bytes, one for each key:
+ *    0  u32  hash    4  u32  key in the arena    8  u32  key length    12  u32  1: check, 2: write, 4: the write is a DEL
+ *   16  u64  revision seen                      24  u32  value in the arena    28  u32  value length    32  u32  room for it
+ *   36  u32  next check + 1                     40  u32  next write + 1        44  u32  last command that counted it
+ *   48  u32  record seen by this command        52  u32  0
+ * ```
+ *
+ * Keys and values lie in the arena; a value that outgrows its room gets a new place, and when half of the arena is in use no
+ * more it is packed. The index (open addressing, u32 entry + 1, seeded hash) is made when there are more than a few
+ * keys, so no command looks through all of them. Checks and writes are chains through the entries, in the order in which
+ * the transaction first depended on each key and first wrote it.
+ *
+ * A command is worked out first: the keys that it names get entries, which change nothing as long as they have neither check
+ * nor write. Then it is taken as a whole or, when the transaction would be above its limit, refused as a whole, and the
+ * entries it made are taken back, last first.
+ */
+import { alloc, free } from './alloc';
+import { conn, connSet, connSetTxn, connSlot, connTxn, IS_EXPIRED } from './conn';
+import { OP_COMMIT, OP_DEL, OP_SET, putOperation, putPadding } from './encode';
+import { F_MAX_TRANSACTION, F_NOW, F_TXN_COUNT, F_TXN_FIRST, F_TXN_LAST, FAIL_TRANSACTION, pad4 } from './front';
+import { hashKey } from './hash';
+import { check, equal } from './memory';
+import { recRevision, recValue, recValueLen } from './record';
+import { findAt, pin, unpin } from './version';
+
+const TXN_BYTES: u32 = 128;
+const ENTRY: u32 = 56;
+const FIRST_ENTRIES: u32 = 8;
+const FIRST_ARENA: u32 = 512;
+const LARGEST: u32 = (64 << 20) - 64;
+/** More entries than this get an index. */
+const FEW: u32 = 8;
+const SLACK: u32 = 16;
+
+export const HAS_CHECK: u32 = 1;
+export const HAS_WRITE: u32 = 2;
+export const IS_DEL: u32 = 4;
+
+export function txnCount(): u32 {
+  return load<u32>(F_TXN_COUNT);
+}
+
+/** Begins a transaction at the published revision; false when there is no memory for it. */
+export function txnBegin(c: usize): bool {
+  const t: usize = alloc(TXN_BYTES);
+  if (t == 0) return false;
+  memory.fill(t, 0, TXN_BYTES);
+  store<u32>(t, connSlot(c), 8);
+  store<u64>(t, pin(), 24);
+  connSetTxn(c, t);
+  link(t);
+  store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) + 1);
+  return true;
+}
+
+/** Appends to the end of the list of open transactions: the one most recently used. */
+function link(t: usize): void {
+  const last: usize = load<u32>(F_TXN_LAST);
+  store<f64>(t, load<f64>(F_NOW), 16);
+  store<u32>(t, <u32>last);
+  store<u32>(t, 0, 4);
+  if (last == 0) store<u32>(F_TXN_FIRST, <u32>t);
+  else store<u32>(last, <u32>t, 4);
+  store<u32>(F_TXN_LAST, <u32>t);
+}
+
+function unlink(t: usize): void {
+  const older: usize = load<u32>(t);
+  const newer: usize = load<u32>(t, 4);
+  if (older == 0) store<u32>(F_TXN_FIRST, <u32>newer);
+  else store<u32>(older, <u32>newer, 4);
+  if (newer == 0) store<u32>(F_TXN_LAST, <u32>older);
+  else store<u32>(newer, <u32>older);
+}
+
+/** The connection has sent a command: its transaction is not idle. */
+export function txnUsed(t: usize): void {
+  if (load<u32>(F_TXN_LAST) != <u32>t) {
+    unlink(t);
+    link(t);
+  } else {
+    store<f64>(t, load<f64>(F_NOW), 16);
+  }
+}
+
+/** Ends the connection's transaction and gives back all it holds. */
+export function txnDrop(c: usize): void {
+  const t = connTxn(c);
+  unlink(t);
+  unpin(load<u64>(t, 24));
+  if (load<u32>(t, 32) != 0) free(load<u32>(t, 32));
+  if (load<u32>(t, 44) != 0) free(load<u32>(t, 44));
+  if (load<u32>(t, 60) != 0) free(load<u32>(t, 60));
+  free(<u32>t);
+  connSetTxn(c, 0);
+  store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) - 1);
+}
+
+/** Rolls back the transactions that have not been used since before `since`; their connections will be told. */
+export function txnExpire(since: f64): void {
+  while (load<u32>(F_TXN_FIRST) != 0) {
+    const t: usize = load<u32>(F_TXN_FIRST);
+    if (load<f64>(t, 16) >= since) return;
+    const c = conn(load<u32>(t, 8));
+    txnDrop(c);
+    connSet(c, IS_EXPIRED);
+  }
+}
+
+// ---- entries
+
+// @ts-ignore: decorator
+@inline
+export function entry(t: usize, i: u32): usize {
+  return load<u32>(t, 32) + i * ENTRY;
+}
+
+// @ts-ignore: decorator
+@inline
+export function entryCount(t: usize): u32 {
+  return load<u32>(t, 36);
+}
+
+// @ts-ignore: decorator
+@inline
+export function entryFlags(e: usize): u32 {
+  return load<u32>(e, 12);
+}
+
+/** The number of the entry of a key, or -1. */
+function findEntry(t: usize, hash: u32, key: usize, length: u32): i32 {
+  const index: usize = load<u32>(t, 60);
+  if (index == 0) {
+    for (let i: u32 = 0, n = entryCount(t); i < n; i++) if (isKey(t, entry(t, i), hash, key, length)) return i;
+    return -1;
+  }
+  const mask = load<u32>(t, 64);
+  let place = hash & mask;
+  while (true) {
+    const found = load<u32>(index + (place << 2));
+    if (found == 0) return -1;
+    if (isKey(t, entry(t, found - 1), hash, key, length)) return found - 1;
+    place = (place + 1) & mask;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function isKey(t: usize, e: usize, hash: u32, key: usize, length: u32): bool {
+  return (
+    load<u32>(e) == hash && load<u32>(e, 8) == length && equal(load<u32>(t, 44) + load<u32>(e, 4), <u32>key, length)
+  );
+}
+
+/** The number of the entry of a key, made when there is none; -1 when there is no memory for it. */
+export function takeEntry(t: usize, key: usize, length: u32): i32 {
+  const hash = <u32>hashKey(<u32>key, length);
+  const found = findEntry(t, hash, key, length);
+  if (found >= 0) return found;
+  const n = entryCount(t);
+  if (n == load<u32>(t, 40) && !growEntries(t)) return -1;
+  if (n >= FEW && n * 2 >= load<u32>(t, 64) && !growIndex(t)) return -1;
+  const at = arenaTake(t, length);
+  if (at == NO_ROOM) return -1;
+  memory.copy(load<u32>(t, 44) + at, key, length);
+  const e = entry(t, n);
+  memory.fill(e, 0, ENTRY);
+  store<u32>(e, hash);
+  store<u32>(e, at, 4);
+  store<u32>(e, length, 8);
+  store<u32>(t, n + 1, 36);
+  if (load<u32>(t, 60) != 0) indexPut(t, hash, n);
+  return n;
+}
+
+function growEntries(t: usize): bool {
+  const n = entryCount(t);
+  const room = min(max(n * 2, FIRST_ENTRIES), LARGEST / ENTRY);
+  if (room == n) return false;
+  const entries = alloc(room * ENTRY);
+  if (entries == 0) return false;
+  if (n != 0) {
+    memory.copy(entries, load<u32>(t, 32), n * ENTRY);
+    free(load<u32>(t, 32));
+  }
+  store<u32>(t, entries, 32);
+  store<u32>(t, room, 40);
+  return true;
+}
+
+/** Makes an index of at least four places for each entry. */
+function growIndex(t: usize): bool {
+  const n = entryCount(t);
+  let places: u32 = 64;
+  while (places < n * 4) places <<= 1;
+  if (places * 4 > LARGEST) return false;
+  const index = alloc(places * 4);
+  if (index == 0) return false;
+  if (load<u32>(t, 60) != 0) free(load<u32>(t, 60));
+  memory.fill(index, 0, places * 4);
+  store<u32>(t, index, 60);
+  store<u32>(t, places - 1, 64);
+  for (let i: u32 = 0; i < n; i++) indexPut(t, load<u32>(entry(t, i)), i);
+  return true;
+}
+
+function indexPut(t: usize, hash: u32, i: u32): void {
+  const index: usize = load<u32>(t, 60);
+  const mask = load<u32>(t, 64);
+  let place = hash & mask;
+  while (load<u32>(index + (place << 2)) != 0) place = (place + 1) & mask;
+  store<u32>(index + (place << 2), i + 1);
+}
+
+/**
+ * Takes back the entries from number `kept` on, which have neither check nor write. The last one that was put into the index
+ * ends every chain that it stands in, so taking them out last first leaves the index as it was.
+ */
+export function dropEntries(t: usize, kept: u32): void {
+  for (let n = entryCount(t); n > kept; n--) {
+    const e = entry(t, n - 1);
+    check((entryFlags(e) & (HAS_CHECK | HAS_WRITE)) == 0, FAIL_TRANSACTION);
+    store<u32>(t, load<u32>(t, 56) + pad4(load<u32>(e, 8)), 56);
+    const index: usize = load<u32>(t, 60);
+    if (index != 0) {
+      const mask = load<u32>(t, 64);
+      let place = load<u32>(e) & mask;
+      while (load<u32>(index + (place << 2)) != n) place = (place + 1) & mask;
+      store<u32>(index + (place << 2), 0);
+    }
+    store<u32>(t, n - 1, 36);
+  }
+}
+
+// ---- the arena
+
+const NO_ROOM: u32 = 0xffffffff;
+
+/** Takes `bytes` of the arena: their place in it, or NO_ROOM. */
+function arenaTake(t: usize, bytes: u32): u32 {
+  const need = pad4(bytes);
+  if (load<u32>(t, 48) + need > load<u32>(t, 52) && !arenaGrow(t, need)) return NO_ROOM;
+  const at = load<u32>(t, 48);
+  store<u32>(t, at + need, 48);
+  return at;
+}
+
+/** Moves what is in use to a new arena with at least as much room again, and room for `need` more. */
+function arenaGrow(t: usize, need: u32): bool {
+  const used = load<u32>(t, 48) - load<u32>(t, 56) + need;
+  if (used > LARGEST - SLACK) return false;
+  const room = min(max(used * 2, FIRST_ARENA), LARGEST - SLACK);
+  const arena = alloc(room + SLACK);
+  if (arena == 0) return false;
+  const old = load<u32>(t, 44);
+  let at: u32 = 0;
+  for (let i: u32 = 0, n = entryCount(t); i < n; i++) {
+    const e = entry(t, i);
+    at = moveTo(arena, at, old, e, 4, load<u32>(e, 8), pad4(load<u32>(e, 8)));
+    if (load<u32>(e, 32) != 0) at = moveTo(arena, at, old, e, 24, load<u32>(e, 28), load<u32>(e, 32));
+  }
+  if (old != 0) free(old);
+  store<u32>(t, arena, 44);
+  store<u32>(t, at, 48);
+  store<u32>(t, room, 52);
+  store<u32>(t, 0, 56);
+  return true;
+}
+
+/** Moves one key or value; `field` of its entry says where it is. Returns the place behind its room. */
+function moveTo(arena: u32, at: u32, old: u32, e: usize, field: usize, bytes: u32, room: u32): u32 {
+  memory.copy(arena + at, old + load<u32>(e + field), bytes);
+  store<u32>(e + field, at);
+  return at + room;
+}
+
+/** Room for a value of `bytes` in the arena, where the entry's value will be; false when there is no memory for it. */
+export function valueRoom(t: usize, i: u32, bytes: u32): bool {
+  const e = entry(t, i);
+  if (bytes <= load<u32>(e, 32)) return true;
+  const at = arenaTake(t, bytes);
+  if (at == NO_ROOM) return false;
+  store<u32>(t, load<u32>(t, 56) + load<u32>(e, 32), 56);
+  store<u32>(e, at, 24);
+  store<u32>(e, pad4(bytes), 32);
+  return true;
+}
+
+// ---- what a command sees and does
+
+/** Begins a command: `countCheck` and `countDel` count each key once. */
+export function commandBegin(t: usize): void {
+  store<u32>(t, load<u32>(t, 92) + 1, 92);
+}
+
+/** The key was not yet counted by this command. */
+export function firstTime(t: usize, e: usize): bool {
+  if (load<u32>(e, 44) == load<u32>(t, 92)) return false;
+  store<u32>(e, load<u32>(t, 92), 44);
+  return true;
+}
+
+/** Looks a key up at the pinned revision, unless it is among the own writes. */
+export function see(t: usize, e: usize): void {
+  if ((entryFlags(e) & HAS_WRITE) != 0) return;
+  store<u32>(e, findAt(load<u32>(t, 44) + load<u32>(e, 4), load<u32>(e, 8), 0, load<u64>(t, 24)), 48);
+}
+
+/** Whether the key exists in the transaction's view (after `see`). */
+export function seenLive(e: usize): bool {
+  return (entryFlags(e) & HAS_WRITE) != 0 ? (entryFlags(e) & IS_DEL) == 0 : load<u32>(e, 48) != 0;
+}
+
+/** The value in the transaction's view of a key that exists there. */
+export function seenValue(t: usize, e: usize): usize {
+  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(t, 44) + load<u32>(e, 24) : recValue(load<u32>(e, 48));
+}
+
+export function seenLength(e: usize): u32 {
+  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(e, 28) : recValueLen(load<u32>(e, 48));
+}
+
+/** Bytes that noting the dependence on the key adds. */
+export function checkCost(e: usize): u32 {
+  return (entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0 ? 0 : 12 + pad4(load<u32>(e, 8));
+}
+
+/** Bytes that the key's write takes up now. */
+export function writeCost(e: usize): u32 {
+  return (entryFlags(e) & HAS_WRITE) == 0 ? 0 : 12 + pad4(load<u32>(e, 8) + load<u32>(e, 28));
+}
+
+/** Whether the transaction stays within its limit when `added` is added and `removed` taken away. */
+export function within(t: usize, added: u64, removed: u64): bool {
+  return load<u32>(t, 12) + added <= load<u32>(F_MAX_TRANSACTION) + removed;
+}
+
+export function addBytes(t: usize, added: u32, removed: u32): void {
+  store<u32>(t, load<u32>(t, 12) + added - removed, 12);
+}
+
+/** Notes the revision that was seen of the key, unless it is noted or among the own writes. */
+export function noteCheck(t: usize, i: u32): void {
+  const e = entry(t, i);
+  if ((entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0) return;
+  const record = load<u32>(e, 48);
+  store<u32>(e, entryFlags(e) | HAS_CHECK, 12);
+  store<u64>(e, record == 0 ? 0 : recRevision(record), 16);
+  chain(t, 68, 36, i);
+}
+
+/** Makes the key's write a SET of a value of `bytes`, which the caller puts at the returned place (`valueRoom` was called). */
+export function noteSet(t: usize, i: u32, bytes: u32): usize {
+  const e = entry(t, i);
+  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, 80, 40, i);
+  store<u32>(e, (entryFlags(e) | HAS_WRITE) & ~IS_DEL, 12);
+  store<u32>(e, bytes, 28);
+  return load<u32>(t, 44) + load<u32>(e, 24);
+}
+
+export function noteDel(t: usize, i: u32): void {
+  const e = entry(t, i);
+  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, 80, 40, i);
+  store<u32>(e, entryFlags(e) | HAS_WRITE | IS_DEL, 12);
+  store<u32>(e, 0, 28);
+}
+
+/** Appends entry `i` to a chain whose first, last and count stand at `head`, through the field `next`. */
+function chain(t: usize, head: usize, next: usize, i: u32): void {
+  const last = load<u32>(t + head + 4);
+  if (last == 0) store<u32>(t + head, i + 1);
+  else store<u32>(entry(t, last - 1) + next, i + 1);
+  store<u32>(t + head + 4, i + 1);
+  store<u32>(t + head + 8, load<u32>(t + head + 8) + 1);
+  store<u32>(entry(t, i) + next, 0);
+}
+
+// ---- COMMIT
+
+export function txnWrites(t: usize): u32 {
+  return load<u32>(t, 88);
+}
+
+/** Bytes of its COMMIT's operation. */
+export function commitBytes(t: usize): u32 {
+  return 12 + load<u32>(t, 12);
+}
+
+/** Writes the COMMIT at `at` and returns the address behind it. */
+export function putCommit(at: usize, t: usize): usize {
+  const bytes = load<u32>(t, 12);
+  const arena: usize = load<u32>(t, 44);
+  const body = putOperation(at, OP_COMMIT, 0, load<u32>(t, 76), bytes);
+  at = body;
+  for (let i = load<u32>(t, 68); i != 0; ) {
+    const e = entry(t, i - 1);
+    store<u32>(at, load<u32>(e, 8));
+    store<u64>(at, load<u64>(e, 16), 4);
+    memory.copy(at + 12, arena + load<u32>(e, 4), load<u32>(e, 8));
+    at = putPadding(at + 12 + load<u32>(e, 8));
+    i = load<u32>(e, 36);
+  }
+  for (let i = load<u32>(t, 80); i != 0; ) {
+    const e = entry(t, i - 1);
+    const value = load<u32>(e, 28);
+    const code = (entryFlags(e) & IS_DEL) != 0 ? OP_DEL : OP_SET;
+    at = putOperation(at, code, 0, load<u32>(e, 8), value);
+    memory.copy(at, arena + load<u32>(e, 4), load<u32>(e, 8));
+    memory.copy(at + load<u32>(e, 8), arena + load<u32>(e, 24), value);
+    at = putPadding(at + load<u32>(e, 8) + value);
+    i = load<u32>(e, 40);
+  }
+  check(<u32>(at - body) == bytes, FAIL_TRANSACTION);
+  return at;
+}
