@@ -93,12 +93,13 @@ export class Leadership {
 
   #append(peer: Progress, commit: number, out: Message[]): void {
     if (peer.next > this.#log.lastIndex) return;
-    const budget = peer.budget(this.#config.maxAppendBytes, this.#config.maxInflightBytes);
+    const { maxAppendBytes, maxInflightBytes } = this.#config;
+    const budget = peer.budget(maxAppendBytes, maxInflightBytes);
     if (budget === 0) return;
     const entries = this.#log.entries(peer.next, budget);
     let bytes = 0;
     for (const entry of entries) bytes += entry.bytes.length;
-    if (!peer.admits(bytes, budget)) return;
+    if (!peer.admits(bytes, maxInflightBytes)) return;
     const prevIndex = peer.next - 1;
     const prevTerm = this.#log.term(prevIndex);
     const last = prevIndex + entries.length;

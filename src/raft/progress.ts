@@ -67,9 +67,9 @@ export class Progress {
     return Math.max(0, Math.min(maxAppendBytes, maxInflightBytes - this.#inflightBytes));
   }
 
-  /** Whether an append of `bytes` may go although it exceeds its budget (an entry is never split). If not, it waits for an answer. */
-  admits(bytes: number, budget: number): boolean {
-    this.#full = bytes > budget && this.#inflightBytes > 0;
+  /** Whether an append of `bytes` may go. It can exceed its budget, for an entry is never split, but not what may be in flight unless it goes alone. */
+  admits(bytes: number, maxInflightBytes: number): boolean {
+    this.#full = this.#inflightBytes > 0 && this.#inflightBytes + bytes > maxInflightBytes;
     return !this.#full;
   }
 
@@ -134,11 +134,19 @@ export class Progress {
   refused(refused: number, index: number, term: number, log: LogView): void {
     if (refused <= this.match || (this.#probing ? refused !== this.next - 1 : refused >= this.next)) return;
     const high = Math.max(this.match, Math.min(index, refused - 1));
-    this.probe(log.lastWithTerm(this.match, high, term) + 1);
+    this.#seek(log.lastWithTerm(this.match, high, term) + 1);
+  }
+
+  /**
+   * What is under way counts as lost. Behind a match it goes on from there; one that still probes asks the same again,
+   * for no match may only mean that none was found yet, and the whole log must not be sent for that.
+   */
+  #again(): void {
+    this.#seek(this.#probing ? this.next : this.match + 1);
   }
 
   /** Begins anew, one append at a time, with entry `next`. */
-  probe(next: number = this.match + 1): void {
+  #seek(next: number): void {
     this.#probing = true;
     this.#probe = undefined;
     this.#inflight = [];
@@ -155,13 +163,13 @@ export class Progress {
     const waiting = this.#probing ? this.#probe !== undefined : this.#inflight.length > 0;
     if (!waiting || now - this.#waitingSince < heartbeatTicks * this.#patience) return;
     this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
-    this.probe();
+    this.#again();
   }
 
   /** The link broke. */
   lost(): void {
     this.unreachable = true;
-    this.probe();
+    this.#again();
   }
 
   /** The link is back: what it lacks goes at once, and a heartbeat with commit index and read round. */
@@ -169,6 +177,6 @@ export class Progress {
     this.unreachable = false;
     this.#patience = 1;
     this.heartbeatDue = true;
-    this.probe();
+    this.#again();
   }
 }
