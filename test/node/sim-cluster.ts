@@ -9,6 +9,9 @@ import { defaultNodeOptions, type NodeOptions } from '../../src/node/options.js'
 import { type CrashMode, SimDisk } from '../../src/sim/disk.js';
 import { type SimHost, World } from '../../src/sim/world.js';
 
+/** Longer than a node's request time-out: only a dead connection keeps a client waiting so long. */
+const clientPatienceMs = 7_000;
+
 export interface SimNode {
   readonly id: number;
   readonly host: SimHost;
@@ -142,7 +145,12 @@ export class SimClient {
       reply(undefined);
       return;
     }
-    this.#waiting.push(reply);
+    // A machine without power tells nobody: a client gives up by itself.
+    const timer = this.#cluster.clients.timers.after(clientPatienceMs, () => this.close());
+    this.#waiting.push((text) => {
+      timer.cancel();
+      reply(text);
+    });
     this.#socket.write(Buffer.from(`${line}\n`));
   }
 
