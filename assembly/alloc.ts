@@ -49,9 +49,6 @@ export const LARGEST_RUN: u32 = 64 << 20;
 export const GUARD_BEFORE: u32 = 16;
 export const GUARD_AFTER: u32 = 4;
 
-/** Set by the build: 1 puts canaries round blocks. */
-declare const CHECKS: i32;
-
 /** The class of `n` bytes, 1 ≤ n ≤ 32,768. */
 // @ts-ignore: decorator
 @inline

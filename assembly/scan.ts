@@ -53,20 +53,24 @@ function scanTable(slots: u32, log: u32, watermark: u32, from: u64, end: u64, re
   const lastHome = <u32>((end - 1) >> shift);
   let n = count;
   let i = <u32>(from >> shift);
+  let past = i;
+  let slot = load<u64>(slots + (i << 3));
   // Every slot up to the last home, then on to the first empty one.
-  for (let past = i; ; past++, i = (i + 1) & mask) {
-    const slot = load<u64>(slots + (i << 3));
-    if (slot == 0) {
-      if (past >= lastHome) return n;
-      continue;
-    }
-    if ((slot & SLOT_ADDRESS_MASK) <= SLOT_TOMBSTONE || i < watermark) continue;
-    const tag = slot >> SLOT_ADDRESS_BITS;
-    if (tag < from || tag >= end) continue;
-    const record = visibleAt(<u32>(slot << 4), revision);
-    if (record == 0 || recSystem(record)) continue;
-    check(n < MOST, FAIL_SCAN);
-    store<u32>(SCAN_BASE + (n << 2), record);
-    n++;
+  while (slot != 0 || past < lastHome) {
+    if ((slot & SLOT_ADDRESS_MASK) > SLOT_TOMBSTONE && i >= watermark) n = take(slot, from, end, revision, n);
+    past++;
+    i = (i + 1) & mask;
+    slot = load<u64>(slots + (i << 3));
   }
+  return n;
+}
+
+function take(slot: u64, from: u64, end: u64, revision: u64, n: u32): u32 {
+  const tag = slot >> SLOT_ADDRESS_BITS;
+  if (tag < from || tag >= end) return n;
+  const record = visibleAt(<u32>(slot << 4), revision);
+  if (record == 0 || recSystem(record)) return n;
+  check(n < MOST, FAIL_SCAN);
+  store<u32>(SCAN_BASE + (n << 2), record);
+  return n + 1;
 }
