@@ -19,9 +19,11 @@
  * what is loaded first lies in sequence. A page that becomes empty goes back to the common pool, unless it is the only
  * one of its class with room. Sizes of classes are part of the replicated logical size (`record.ts`): they may not change.
  */
-import { FAIL_ACCOUNTING, FAIL_CANARY, FAIL_FREE, check } from './memory';
+
 import { ALLOC_STATE, HEAP_BASE } from './layout';
+import { check, FAIL_ACCOUNTING, FAIL_CANARY, FAIL_FREE } from './memory';
 import {
+  givePages,
   KIND_BLOCKS,
   KIND_RUN,
   PAGE_BUMP,
@@ -32,7 +34,6 @@ import {
   PAGE_NEXT,
   PAGE_PREV,
   PAGE_USED,
-  givePages,
   pageEntry,
   pageOf,
   takePages,
@@ -72,7 +73,7 @@ export function classBytes(c: u32): u32 {
 export function roundUp(n: u32): u32 {
   if (n <= 512) return (n + 15) & ~15;
   if (n > LARGEST_BLOCK) return (n + 65535) & ~65535;
-  const mask = (<u32>1 << (28 - <u32>clz(n - 1))) - 1;
+  const mask = ((<u32>1) << (28 - <u32>clz(n - 1))) - 1;
   return (n + mask) & ~mask;
 }
 
@@ -146,7 +147,7 @@ function freeBlock(ptr: u32): void {
     check((ptr & 65535) == 0, FAIL_FREE);
     const pages = load<u32>(entry, PAGE_LENGTH);
     givePages(page, pages);
-    count(-(<i64>pages << 16), -1);
+    count(-((<i64>pages) << 16), -1);
     return;
   }
   check(kind == KIND_BLOCKS, FAIL_FREE);
@@ -172,7 +173,7 @@ function allocRun(n: u32): u32 {
   const pages = (n + PAGE_BYTES - 1) >> 16;
   const page = takePages(pages);
   if (page == 0) return 0;
-  count(<i64>pages << 16, 1);
+  count((<i64>pages) << 16, 1);
   return page << 16;
 }
 

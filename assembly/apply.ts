@@ -23,21 +23,21 @@
  * last slice, or between two entries, never in the middle of one.
  */
 import { alloc, usedBytes } from './alloc';
-import { APPLY_STATE, STAGE_BASE, STAGE_SIZE, STATS_STATE } from './layout';
 import { hashKey } from './hash';
 import { itemsBeginEntry, itemsEndEntry, itemsGap } from './items';
-import { FAIL_HEADER, FAIL_MEMORY, FAIL_STAGE, check, copy, equal, pad4 } from './memory';
+import { APPLY_STATE, STAGE_BASE, STAGE_SIZE, STATS_STATE } from './layout';
+import { check, copy, equal, FAIL_HEADER, FAIL_MEMORY, FAIL_STAGE, pad4 } from './memory';
 import {
+  commandsApplied,
   FINISHED,
   FOR_ITEMS,
   FOR_NOBODY,
   FOR_RUN,
-  OUTPUT_FULL,
-  OVER_BUDGET,
-  commandsApplied,
   finishRecord,
   keysChecked,
   liveIn,
+  OUTPUT_FULL,
+  OVER_BUDGET,
   operateSome,
   operateStart,
 } from './operate';
@@ -45,7 +45,16 @@ import { resultBegin, sliceBegin, sliceFull } from './output';
 import { firstHeapPage, freshPage, reserve } from './pages';
 import { FLAG_SYSTEM, REC_KEY, recValue, recValueLen } from './record';
 import { growSome, growthPages, locate, tableBytes } from './table';
-import { UNFINISHED, VALID, validBytes, validCommands, validOperations, validPages, validateSome, validateStart } from './validate';
+import {
+  UNFINISHED,
+  VALID,
+  validateSome,
+  validateStart,
+  validBytes,
+  validCommands,
+  validOperations,
+  validPages,
+} from './validate';
 import {
   appliedIndex,
   newestApplied,

@@ -14,15 +14,12 @@
  * would change of the logical bytes, each on its own; then the writes, all at one revision. Nothing is changed before the
  * third pass, and every pass can stop after any window and go on in a later slice.
  */
-import { COMMIT_STATE, SCRATCH_BASE } from './layout';
+
 import { hashKey } from './hash';
+import { COMMIT_STATE, SCRATCH_BASE } from './layout';
 import { pad4 } from './memory';
 import { MSG_CONFLICT, MSG_OUT_OF_MEMORY } from './messages';
 import {
-  WINDOW,
-  WINDOW_BLOCK,
-  WINDOW_ENTRY,
-  WINDOW_OPERATION,
   countChecks,
   endCommand,
   fillWindow,
@@ -31,6 +28,10 @@ import {
   pastOperation,
   sizeOf,
   touchWindow,
+  WINDOW,
+  WINDOW_BLOCK,
+  WINDOW_ENTRY,
+  WINDOW_OPERATION,
   writeOperation,
 } from './operate';
 import { replyMessage, replyMessageWord, replyOk } from './output';

@@ -32,16 +32,16 @@ export function initHash(seed: u32): void {
 function lastBytes(ptr: u32, n: u32): u64 {
   const rest = n & 7;
   if (rest == 0) return 0;
-  if (n >= 8) return load<u64>(ptr + n - 8) >> (64 - (<u64>rest << 3));
+  if (n >= 8) return load<u64>(ptr + n - 8) >> (64 - ((<u64>rest) << 3));
   if (n >= 4) {
     const high: u64 = load<u32>(ptr + n - 4);
-    return <u64>load<u32>(ptr) | (high << ((<u64>n << 3) - 32));
+    return <u64>load<u32>(ptr) | (high << (((<u64>n) << 3) - 32));
   }
   const half: u64 = n >> 1;
   const low: u64 = load<u8>(ptr);
   const middle: u64 = load<u8>(ptr + <u32>half);
   const high: u64 = load<u8>(ptr + n - 1);
-  return low | (middle << (half << 3)) | (high << ((<u64>n << 3) - 8));
+  return low | (middle << (half << 3)) | (high << (((<u64>n) << 3) - 8));
 }
 
 export function hashKey(ptr: u32, n: u32): u64 {
@@ -52,7 +52,7 @@ export function hashKey(ptr: u32, n: u32): u64 {
   const end = ptr + (n & ~7);
   let word: u64 = 0;
   let rounds: u32 = 0;
-  const last = (<u64>n << 56) | lastBytes(ptr, n);
+  const last = ((<u64>n) << 56) | lastBytes(ptr, n);
   for (let p = ptr; p <= end; p += 8) {
     word = p < end ? load<u64>(p) : last;
     v3 ^= word;

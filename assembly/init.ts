@@ -8,7 +8,7 @@ import { initApply } from './apply';
 import { initCrc } from './crc';
 import { initHash } from './hash';
 import { ARGS_BASE } from './layout';
-import { FAIL_MEMORY, check } from './memory';
+import { check, FAIL_MEMORY } from './memory';
 import { initPages } from './pages';
 import { initTable } from './table';
 

@@ -24,21 +24,21 @@
  * that can be seen.
  */
 import { alloc, free } from './alloc';
-import { OPERATE_STATE, SCRATCH_BASE } from './layout';
 import { commitSome } from './commit';
 import { hashKey } from './hash';
-import { YIELD, itemsCommandSlot } from './items';
-import { FAIL_MEMORY, check, copy, equal, pad4 } from './memory';
+import { itemsCommandSlot, YIELD } from './items';
+import { OPERATE_STATE, SCRATCH_BASE } from './layout';
+import { check, copy, equal, FAIL_MEMORY, pad4 } from './memory';
 import { MSG_NOT_INTEGER, MSG_OUT_OF_MEMORY, MSG_OVERFLOW } from './messages';
 import { NOBODY, RESULT, replyBegin, replyInteger, replyMessage, replyNil, replyOk, replyString } from './output';
 import {
+  logicalSize,
   REC_DEADLINE,
   REC_KEY,
   REC_KEY_LENGTH,
   REC_REVISION,
   REC_STATE_HASH,
   REC_VALUE_LENGTH,
-  logicalSize,
   recDeleted,
   recKeyLen,
   recValue,
@@ -358,7 +358,8 @@ function compareAndSet(at: u32, hash: u64, slot: u32): void {
   const expected = load<u32>(value);
   if (record == 0 || recValueLen(record) != expected || !equal(recValue(record), value + 4, expected)) return endNil();
   const fresh = value + 4 + expected;
-  if (!writeValue(at, hash, slot, fresh, value + load<u32>(at, HEAD_VALUE) - fresh)) return endMessage(MSG_OUT_OF_MEMORY);
+  if (!writeValue(at, hash, slot, fresh, value + load<u32>(at, HEAD_VALUE) - fresh))
+    return endMessage(MSG_OUT_OF_MEMORY);
   if (endCommand()) replyOk();
 }
 
@@ -390,7 +391,7 @@ export function isInteger(p: u32, n: u32): bool {
     if (digit > 9) return false;
     magnitude = magnitude * 10 + <u64>digit;
   }
-  return magnitude <= (<u64>i64.MAX_VALUE) + (negative ? 1 : 0);
+  return magnitude <= <u64>i64.MAX_VALUE + (negative ? 1 : 0);
 }
 
 /** The value of what `isInteger` accepts. */

@@ -21,8 +21,9 @@
  * takes the first that fits in its own list, else the head of a longer one, and leaves the upper part: the untouched
  * end of memory is the longest run, so it is used last.
  */
-import { FAIL_FREE, FAIL_PAGES, check } from './memory';
+
 import { HEAP_BASE, PAGES_BASE, PAGES_STATE } from './layout';
+import { check, FAIL_FREE, FAIL_PAGES } from './memory';
 
 export const PAGE_BYTES: u32 = 65536;
 export const PAGE_ENTRY: u32 = 16;
@@ -120,7 +121,7 @@ export function longestRun(): u32 {
   const total = totalPages();
   let longest = trailingFree() + load<u32>(PAGES_STATE, PS_MAX) - total;
   for (let bin: i32 = 16; bin >= 0; bin--) {
-    let page = load<u32>(PAGES_STATE + (<u32>bin << 2), PS_BINS);
+    let page = load<u32>(PAGES_STATE + ((<u32>bin) << 2), PS_BINS);
     if (page == 0) continue;
     for (; page != 0; page = <u32>load<u16>(pageEntry(page), PAGE_NEXT)) {
       longest = max(longest, load<u32>(pageEntry(page), PAGE_LENGTH));
@@ -141,7 +142,11 @@ function binOf(n: u32): u32 {
 
 function findRun(n: u32): u32 {
   let bin = binOf(n);
-  for (let page = load<u32>(PAGES_STATE + (bin << 2), PS_BINS); page != 0; page = <u32>load<u16>(pageEntry(page), PAGE_NEXT)) {
+  for (
+    let page = load<u32>(PAGES_STATE + (bin << 2), PS_BINS);
+    page != 0;
+    page = <u32>load<u16>(pageEntry(page), PAGE_NEXT)
+  ) {
     if (load<u32>(pageEntry(page), PAGE_LENGTH) >= n) return page;
   }
   for (bin++; bin < 17; bin++) {

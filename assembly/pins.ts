@@ -17,7 +17,7 @@
  * are more than the living.
  */
 import { PINS_BASE, PINS_SIZE, PINS_STATE } from './layout';
-import { FAIL_PINS_FULL, FAIL_UNPIN, check } from './memory';
+import { check, FAIL_PINS_FULL, FAIL_UNPIN } from './memory';
 
 export const PIN_BYTES: u32 = 32;
 export const PIN_REVISION: u32 = 0;

@@ -13,7 +13,7 @@
  * below P: whoever announced P or later began to look after the unlinking was visible (epoch-based reclamation).
  */
 import { READERS_BASE, READERS_STATE } from './layout';
-import { FAIL_READER, check } from './memory';
+import { check, FAIL_READER } from './memory';
 
 export const READER_BYTES: u32 = 64;
 export const READERS: u32 = 64;

@@ -11,13 +11,22 @@
  * between slot h and the next empty one, because nothing is ever displaced.
  */
 import { SCAN_BASE, SCAN_SIZE, TABLE_STATE } from './layout';
-import { FAIL_SCAN, check } from './memory';
+import { check, FAIL_SCAN } from './memory';
 import { recSystem } from './record';
-import { SLOT_ADDRESS_BITS, SLOT_ADDRESS_MASK, SLOT_TOMBSTONE, TS_LOG, TS_OLD, TS_OLD_LOG, TS_SLOTS, TS_WATERMARK } from './table';
+import {
+  SLOT_ADDRESS_BITS,
+  SLOT_ADDRESS_MASK,
+  SLOT_TOMBSTONE,
+  TS_LOG,
+  TS_OLD,
+  TS_OLD_LOG,
+  TS_SLOTS,
+  TS_WATERMARK,
+} from './table';
 import { visibleAt } from './version';
 
 export const TAG_BITS: u64 = 36;
-export const SCAN_END: u64 = <u64>1 << TAG_BITS;
+export const SCAN_END: u64 = (<u64>1) << TAG_BITS;
 /** Most records of one call, and most granules. */
 const MOST: u32 = SCAN_SIZE / 4;
 const MOST_GRANULES: u32 = 4096;
@@ -34,7 +43,7 @@ export function scanSome(cursor: u32, revision: u64): u32 {
   const old = load<u32>(TABLE_STATE, TS_OLD);
   const oldLog = load<u32>(TABLE_STATE, TS_OLD_LOG);
   const coarse = old != 0 ? min(log, oldLog) : log;
-  const step = <u64>1 << (TAG_BITS - <u64>coarse);
+  const step = (<u64>1) << (TAG_BITS - <u64>coarse);
   let n: u32 = 0;
   for (let granules: u32 = 0; granules < MOST_GRANULES && tag < SCAN_END && n + LARGEST_GRANULE <= MOST; granules++) {
     const end = (tag & ~(step - 1)) + step;
@@ -48,7 +57,7 @@ export function scanSome(cursor: u32, revision: u64): u32 {
 
 /** Adds the records of one table whose tags are in [from, end), standing at slot `watermark` or above. */
 function scanTable(slots: u32, log: u32, watermark: u32, from: u64, end: u64, revision: u64, count: u32): u32 {
-  const mask = (<u32>1 << log) - 1;
+  const mask = ((<u32>1) << log) - 1;
   const shift = TAG_BITS - <u64>log;
   const lastHome = <u32>((end - 1) >> shift);
   let n = count;

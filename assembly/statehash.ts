@@ -69,5 +69,5 @@ export function stateHash(data: u32, keyLen: u32, valueLen: u32, system: u32, re
   v4 = mix(v4, <u32>(deadline >> 32));
   const lo = avalanche(rotl<u32>(v1, 1) + rotl<u32>(v2, 7) + rotl<u32>(v3, 12) + rotl<u32>(v4, 18));
   const hi = avalanche((v1 ^ rotl<u32>(v3, 17)) * P4 + (v2 ^ rotl<u32>(v4, 11)) * P5);
-  return (<u64>hi << 32) | <u64>lo;
+  return ((<u64>hi) << 32) | <u64>lo;
 }

@@ -36,7 +36,7 @@
  */
 import { hashKey } from './hash';
 import { TABLE_STATE } from './layout';
-import { FAIL_TABLE_FULL, check, equal } from './memory';
+import { check, equal, FAIL_TABLE_FULL } from './memory';
 import { freshPage, givePages, takePages } from './pages';
 import { anyReaders } from './readers';
 import { FLAG_DELETED, FLAG_LOOSE, FLAG_SYSTEM, REC_KEY, REC_KEY_LENGTH } from './record';
@@ -99,7 +99,7 @@ export function tableKeys(): u32 {
   return word(TS_KEYS);
 }
 export function tableSlots(): u32 {
-  return <u32>1 << word(TS_LOG);
+  return (<u32>1) << word(TS_LOG);
 }
 export function tableGeneration(): u32 {
   return word(TS_GENERATION);
@@ -132,14 +132,14 @@ export function clearSlot(slot: u32): void {
 // @ts-ignore: decorator
 @inline
 export function homeSlot(hash: u64): u32 {
-  return word(TS_SLOTS) + (<u32>(hash >> (64 - <u64>word(TS_LOG))) << 3);
+  return word(TS_SLOTS) + ((<u32>(hash >> (64 - <u64>word(TS_LOG)))) << 3);
 }
 
 // @ts-ignore: decorator
 @inline
 function probe(slots: u32, log: u32, hash: u64, key: u32, identity: u32): u32 {
-  const mask = ((<u32>1 << log) - 1) << 3;
-  let at = <u32>(hash >> (64 - <u64>log)) << 3;
+  const mask = (((<u32>1) << log) - 1) << 3;
+  let at = (<u32>(hash >> (64 - <u64>log))) << 3;
   let slot = atomic.load<u64>(slots + at);
   while (slot != 0) {
     if ((slot ^ hash) >> SLOT_ADDRESS_BITS == 0) {
@@ -155,7 +155,9 @@ function probe(slots: u32, log: u32, hash: u64, key: u32, identity: u32): u32 {
 // @ts-ignore: decorator
 @inline
 function isKey(record: u32, key: u32, identity: u32): bool {
-  return (load<u32>(record, REC_KEY_LENGTH) & IDENTITY) == identity && equal(record + REC_KEY, key, identity & ~FLAG_SYSTEM);
+  return (
+    (load<u32>(record, REC_KEY_LENGTH) & IDENTITY) == identity && equal(record + REC_KEY, key, identity & ~FLAG_SYSTEM)
+  );
 }
 
 /** The slot of a key, or 0. `identity`: the key's length, with FLAG_SYSTEM for a system record. */
@@ -183,8 +185,8 @@ export function locateRecord(hash: u64, record: u32): u32 {
 export function insertSlot(hash: u64, record: u32): void {
   const slots = word(TS_SLOTS);
   const log = word(TS_LOG);
-  const mask = ((<u32>1 << log) - 1) << 3;
-  let at = <u32>(hash >> (64 - <u64>log)) << 3;
+  const mask = (((<u32>1) << log) - 1) << 3;
+  let at = (<u32>(hash >> (64 - <u64>log))) << 3;
   let slot = load<u64>(slots + at);
   while ((slot & SLOT_ADDRESS_MASK) > SLOT_TOMBSTONE) {
     at = (at + 8) & mask;
@@ -203,7 +205,7 @@ export function insertSlot(hash: u64, record: u32): void {
 // @ts-ignore: decorator
 @inline
 function growAt(log: u32): u32 {
-  return ((<u32>1 << log) >> 5) * 23;
+  return (((<u32>1) << log) >> 5) * 23;
 }
 
 /** log2 of the size that a table for `keys` keys begins with: at most half full. */
@@ -212,7 +214,7 @@ export function sizeFor(keys: u32): u32 {
 }
 
 function pagesFor(log: u32): u32 {
-  return <u32>1 << (log - LEAST_LOG);
+  return (<u32>1) << (log - LEAST_LOG);
 }
 
 /** Pages that tables may need while `inserts` keys are added: nothing, or all sizes on the way, which sum up to twice the last. */
@@ -232,7 +234,7 @@ export function growSome(): void {
 
 function startGrowth(): void {
   const log = word(TS_LOG);
-  const size = <u32>1 << log;
+  const size = (<u32>1) << log;
   if (!prepare(max(sizeFor(word(TS_KEYS)), log - 2))) check(word(TS_USED) < size - (size >> 4), FAIL_TABLE_FULL);
 }
 
@@ -245,7 +247,7 @@ function prepare(log: u32): bool {
   setWord(TS_NEXT, slots);
   setWord(TS_NEXT_LOG, log);
   setWord(TS_ZERO, slots);
-  setWord(TS_ZERO_END, max(slots, min(fresh, slots + (<u32>8 << log))));
+  setWord(TS_ZERO_END, max(slots, min(fresh, slots + ((<u32>8) << log))));
   return true;
 }
 
@@ -271,17 +273,17 @@ function startMove(): void {
 
 function moveSome(): void {
   const old = word(TS_OLD);
-  const size = <u32>1 << word(TS_OLD_LOG);
+  const size = (<u32>1) << word(TS_OLD_LOG);
   const slots = word(TS_SLOTS);
   const log = <u64>word(TS_LOG);
-  const mask = ((<u32>1 << <u32>log) - 1) << 3;
+  const mask = (((<u32>1) << (<u32>log)) - 1) << 3;
   let used = word(TS_USED);
   const from = word(TS_WATERMARK);
   const to = min(from + MOVE_SLOTS, size);
   for (let i = from; i < to; i++) {
     const slot = load<u64>(old + (i << 3));
     if ((slot & SLOT_ADDRESS_MASK) <= SLOT_TOMBSTONE) continue;
-    let at = <u32>(slot >> (64 - log)) << 3;
+    let at = (<u32>(slot >> (64 - log))) << 3;
     while (load<u64>(slots + at) != 0) at = (at + 8) & mask;
     store<u64>(slots + at, slot);
     used++;
@@ -327,9 +329,9 @@ export function freeRetiredTables(published: u64, oldestReader: u64): void {
 
 /** Bytes of all tables that are held. */
 export function tableBytes(): u64 {
-  let bytes = <u64>8 << <u64>word(TS_LOG);
-  if (word(TS_OLD) != 0) bytes += <u64>8 << <u64>word(TS_OLD_LOG);
-  if (word(TS_NEXT) != 0) bytes += <u64>8 << <u64>word(TS_NEXT_LOG);
+  let bytes = (<u64>8) << (<u64>word(TS_LOG));
+  if (word(TS_OLD) != 0) bytes += (<u64>8) << (<u64>word(TS_OLD_LOG));
+  if (word(TS_NEXT) != 0) bytes += (<u64>8) << (<u64>word(TS_NEXT_LOG));
   return bytes;
 }
 

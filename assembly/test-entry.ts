@@ -2,19 +2,19 @@
  * Insides of the storage half for its tests: functions under names that begin with `test_`, and the constants that the
  * drawings are compared with. Compiled into the test builds only.
  */
-export * from './layout';
+
 export {
   AS_BLOCKS,
   AS_BYTES,
   AS_PAGES,
-  CLASSES,
-  GUARD_AFTER,
-  GUARD_BEFORE,
-  LARGEST_BLOCK,
   alloc as test_alloc,
+  CLASSES,
   classBytes as test_classBytes,
   classOf as test_classOf,
   free as test_free,
+  GUARD_AFTER,
+  GUARD_BEFORE,
+  LARGEST_BLOCK,
   roundUp as test_roundUp,
   usable as test_usable,
   usedBlocks as test_usedBlocks,
@@ -35,12 +35,13 @@ export {
 export { CS_CHECKS, CS_END, CS_GROWTH, CS_OPERATIONS, CS_PASS, CS_PLACE, CS_REVISION } from './commit';
 export { CRC_TABLE } from './crc';
 export { HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
+export * from './layout';
 export { copy as test_copy, equal as test_equal } from './memory';
 export {
   OS_CHECKED,
   OS_COMMANDS,
-  OS_DELETED,
   OS_DEL_REVISION,
+  OS_DELETED,
   OS_END,
   OS_INTEGER,
   OS_PLACE,
@@ -54,6 +55,7 @@ export {
   WINDOW_OPERATION,
 } from './operate';
 export {
+  freePages as test_freePages,
   PAGE_BUMP,
   PAGE_CLASS,
   PAGE_ENTRY,
@@ -67,22 +69,27 @@ export {
   PS_FRESH,
   PS_MAX,
   PS_TOTAL,
-  freePages as test_freePages,
   reserve as test_reserve,
   totalPages as test_totalPages,
 } from './pages';
 export {
+  PI_DEAD,
+  PI_PLACES,
   PIN_BYTES,
   PIN_COUNT,
   PIN_FIRST,
   PIN_LAST,
   PIN_LOWER,
   PIN_REVISION,
-  PI_DEAD,
-  PI_PLACES,
   pinCount as test_pinCount,
 } from './pins';
-export { READERS, READER_BYTES, RS_USED, addReader as test_addReader, readerAddress as test_readerAddress } from './readers';
+export {
+  addReader as test_addReader,
+  READER_BYTES,
+  READERS,
+  RS_USED,
+  readerAddress as test_readerAddress,
+} from './readers';
 export {
   FLAG_DELETED,
   FLAG_LOOSE,
@@ -103,7 +110,7 @@ export {
   recValue as test_recValue,
   recValueLen as test_recValueLen,
 } from './record';
-export { SCAN_END, TAG_BITS, scanSome as test_scanSome } from './scan';
+export { SCAN_END, scanSome as test_scanSome, TAG_BITS } from './scan';
 export { stateHash as test_stateHash } from './statehash';
 export {
   LEAST_LOG,
@@ -150,9 +157,16 @@ export {
   VA_READS,
 } from './validate';
 export {
+  findAt as test_findAt,
+  findCurrent as test_findCurrent,
+  pin as test_pin,
+  publish as test_publish,
+  published as test_published,
   QUEUE_FIRST,
   QUEUE_GATE,
   QUEUE_LAST,
+  reclaim as test_reclaim,
+  unpin as test_unpin,
   VS_APPLIED,
   VS_HASH,
   VS_KEYS,
@@ -162,11 +176,4 @@ export {
   VS_NEWEST,
   VS_PUBLISHED,
   VS_QUEUES,
-  findAt as test_findAt,
-  findCurrent as test_findCurrent,
-  pin as test_pin,
-  publish as test_publish,
-  published as test_published,
-  reclaim as test_reclaim,
-  unpin as test_unpin,
 } from './version';

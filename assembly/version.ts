@@ -36,14 +36,16 @@
  * tombstone in the slot.
  */
 import { alloc, free } from './alloc';
+import { hashKey } from './hash';
 import { VERSION_STATE } from './layout';
-import { FAIL_MEMORY, FAIL_REVISION, FAIL_VERSIONS, check, copy } from './memory';
-import { PIN_FIRST, PIN_LAST, PIN_REVISION, addPin, dropPin, pinBelow, tidyPins } from './pins';
+import { check, copy, FAIL_MEMORY, FAIL_REVISION, FAIL_VERSIONS } from './memory';
+import { addPin, dropPin, PIN_FIRST, PIN_LAST, PIN_REVISION, pinBelow, tidyPins } from './pins';
 import { anyReaders, oldestReader } from './readers';
 import {
   FLAG_DELETED,
   FLAG_LOOSE,
   FLAG_SYSTEM,
+  logicalSize,
   REC_KEY,
   REC_KEY_HASH,
   REC_KEY_LENGTH,
@@ -53,7 +55,6 @@ import {
   REC_REVISION,
   REC_STATE_HASH,
   REC_VALUE_LENGTH,
-  logicalSize,
   recDeleted,
   recKeyLen,
   recLoose,
@@ -64,7 +65,6 @@ import {
   recSystem,
   recValueLen,
 } from './record';
-import { hashKey } from './hash';
 import { clearSlot, freeRetiredTables, insertSlot, locate, locateRecord, setSlot, slotRecord } from './table';
 
 export const VS_PUBLISHED: u32 = 0;
@@ -188,7 +188,7 @@ export function visibleAt(record: u32, revision: u64): u32 {
  */
 export function putRecord(hash: u64, slot: u32, record: u32): void {
   const keyWord = load<u32>(record, REC_KEY_LENGTH);
-  const user = <u64>(keyWord >> 31 ^ 1);
+  const user = <u64>((keyWord >> 31) ^ 1);
   let logical = newest(VS_LOGICAL) + logicalSize((keyWord & ~FLAG_SYSTEM) + recValueLen(record));
   let sum = newest(VS_HASH) + recStateHash(record);
   store<u32>(record, 0, REC_NEXT);

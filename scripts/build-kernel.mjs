@@ -40,7 +40,8 @@ function compile(target) {
     if (modified(join(root, path)) <= before[i]) fail(`asc --target ${target} ended well but did not write ${path}`);
   });
   const wat = readFileSync(join(root, `build/${target}.wat`), 'utf8');
-  if (/^\s*\(data\b/m.test(wat)) fail(`${target}: the module has a data segment; no string, array or static data is allowed in assembly/`);
+  if (/^\s*\(data\b/m.test(wat))
+    fail(`${target}: the module has a data segment; no string, array or static data is allowed in assembly/`);
 }
 
 mkdirSync(join(root, 'build'), { recursive: true });

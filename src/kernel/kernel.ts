@@ -21,6 +21,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { KernelError } from './failures.js';
+import { type WasmMemory, wasm } from './wasm.js';
 
 export { KernelError } from './failures.js';
 
@@ -59,12 +60,12 @@ export interface Kernel {
 }
 
 /** Compiled modules by name of the build: compiling once serves every instance. */
-const modules = new Map<string, WebAssembly.Module>();
+const modules = new Map<string, object>();
 
-function compiled(build: string): WebAssembly.Module {
+function compiled(build: string): object {
   let module = modules.get(build);
   if (module === undefined) {
-    module = new WebAssembly.Module(readFileSync(new URL(`../../build/${build}.wasm`, import.meta.url)));
+    module = new wasm.Module(readFileSync(new URL(`../../build/${build}.wasm`, import.meta.url)));
     modules.set(build, module);
   }
   return module;
@@ -81,9 +82,10 @@ function fail(code: number): never {
 
 /** A new kernel with an empty state. Throws RangeError when the system has no address space for its memory. */
 export function loadKernel(options: KernelOptions): Kernel {
-  if (options.seed.length !== SEED_BYTES) throw new RangeError(`a seed has ${SEED_BYTES} bytes, not ${options.seed.length}`);
-  const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAXIMUM_PAGES, shared: true });
-  const instance = new WebAssembly.Instance(compiled(options.build ?? 'release'), { env: { memory, fail } });
+  if (options.seed.length !== SEED_BYTES)
+    throw new RangeError(`a seed has ${SEED_BYTES} bytes, not ${options.seed.length}`);
+  const memory = new wasm.Memory({ initial: INITIAL_PAGES, maximum: MAXIMUM_PAGES, shared: true });
+  const instance = new wasm.Instance(compiled(options.build ?? 'release'), { env: { memory, fail } });
   const kernel = new LoadedKernel(memory, instance.exports);
   kernel.u8.set(options.seed, kernel.constant('ARGS_BASE'));
   kernel.exports.init!(options.maximumPages ?? 0);
@@ -92,16 +94,16 @@ export function loadKernel(options: KernelOptions): Kernel {
 
 class LoadedKernel implements Kernel {
   readonly exports: KernelExports;
-  private readonly memory: WebAssembly.Memory;
-  private readonly raw: WebAssembly.Exports;
+  private readonly memory: WasmMemory;
+  private readonly raw: Readonly<Record<string, unknown>>;
   private bytes: Uint8Array;
   private words: Uint32Array;
   private doubles: Float64Array;
 
-  constructor(memory: WebAssembly.Memory, raw: WebAssembly.Exports) {
+  constructor(memory: WasmMemory, raw: Readonly<Record<string, unknown>>) {
     this.memory = memory;
     this.raw = raw;
-    this.exports = raw as unknown as KernelExports;
+    this.exports = raw as KernelExports;
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Uint32Array(memory.buffer);
     this.doubles = new Float64Array(memory.buffer);
@@ -124,7 +126,7 @@ class LoadedKernel implements Kernel {
 
   constant(name: string): number {
     const value = this.raw[name];
-    if (!(value instanceof WebAssembly.Global)) throw new Error(`the kernel exports no constant ${name}; build it again`);
+    if (!(value instanceof wasm.Global)) throw new Error(`the kernel exports no constant ${name}; build it again`);
     return address(Number(value.value));
   }
 
