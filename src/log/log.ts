@@ -139,9 +139,7 @@ async function recover(options: Settings, release: () => void): Promise<DiskLog>
   try {
     const end = found.scan.end ?? (await firstSegment(options, folder));
     disk.syncDir(directory);
-    const log = new DiskLog(options, found, end, votes, release);
-    log.prepare();
-    return log;
+    return new DiskLog(options, found, end, votes, release);
   } catch (error) {
     votes.close();
     throw error;
@@ -231,12 +229,6 @@ class DiskLog implements Log {
       crc32c,
       placed: (entry, segment, at) => this.#placed(entry, segment, at),
     });
-  }
-
-  /** Begins to make the spare segment. Throws LogError `disk`. */
-  prepare(): void {
-    this.#supply.prepare();
-    if (this.#failed) throw this.#failed;
   }
 
   get founding(): Founding | undefined {
@@ -332,6 +324,8 @@ class DiskLog implements Log {
     this.#unwritten = last.index + 1;
     this.#wanted = this.#unwritten <= this.#table.last;
     this.#writer.write(batch, (error) => this.#written(error));
+    // The spare is made from the first write on, not from `openLog` on: by then somebody listens for its failure.
+    if (this.#batches === 0 && !this.#failed) this.#supply.prepare();
   }
 
   /** The entries of the next write. They are all in the cache: nothing unwritten is ever evicted. */

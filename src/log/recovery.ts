@@ -9,8 +9,9 @@
  * - *a valid header* of the next number: a batch. If its body is good, the log goes on behind it. If not, and one of its
  *   sectors still holds the pattern, and no valid header follows anywhere, it is the torn last batch: cut off (it was
  *   never acknowledged, for batch n + 1 is written only after n is durable). Else it is rotten.
- * - *the pattern*: nothing was written here. The log goes on in the first sector of the next segment, or ends. If a
- *   valid header follows in this segment, or anywhere after the end, a written sector was lost: rotten.
+ * - *the pattern*: nothing was written here. The log goes on where a later segment begins with the next number (a segment
+ *   stays empty when the batch is too big for it), or ends. If a valid header follows anywhere else, a written sector was
+ *   lost: rotten.
  * - *anything else*: rotten. So is every number out of order, and a record that does not continue the log.
  *
  * A valid header carries a CRC seeded with folder, generation, segment and offset: bytes from elsewhere are no header.
@@ -110,7 +111,7 @@ class Scan {
   #torn: string | undefined;
   /** The end was met: no valid header may follow. */
   #ended = false;
-  readonly #behind: string[] = [];
+  #behind: string[] = [];
 
   constructor(options: ScanOptions) {
     this.#options = options;
@@ -131,17 +132,15 @@ class Scan {
   }
 
   #segment(reading: Reading): void {
-    const first = this.#end === undefined;
-    const before = this.#nextBatch;
-    if (this.#ended) this.#nothingAfter(reading, SEGMENT_HEADER_BYTES);
-    else this.#walk(reading);
-    if (this.#nextBatch > before) return;
-    this.#ended = true;
-    if (!first) this.#behind.push(reading.path);
+    const end = this.#ended ? this.#nothingAfter(reading, SEGMENT_HEADER_BYTES) : this.#walk(reading);
+    if (end) {
+      this.#end = end;
+      this.#behind = [];
+    } else this.#behind.push(reading.path);
   }
 
-  /** Follows the batches of a segment to where they end, and checks that nothing follows there. */
-  #walk(reading: Reading): void {
+  /** Follows the batches of a segment to where they end, and checks that nothing follows there. Undefined when it adds nothing to the log. */
+  #walk(reading: Reading): LogEnd | undefined {
     const { place, path, file } = reading;
     let offset = SEGMENT_HEADER_BYTES;
     let last: number | undefined;
@@ -161,9 +160,9 @@ class Scan {
       last = offset;
       offset = end;
     }
-    if (last === undefined && this.#end) return;
+    if (last === undefined && this.#end) return undefined;
     const lastBatch = last === undefined ? undefined : { offset: last, bytes: file.slice(last, offset) };
-    this.#end = { place, path, size: file.length, offset, lastBatch };
+    return { place, path, size: file.length, offset, lastBatch };
   }
 
   /** The header at `offset`; undefined where the pattern stands. */
@@ -195,7 +194,7 @@ class Scan {
   }
 
   /** Throws when a valid header stands at `from` or behind it in this segment. */
-  #nothingAfter({ place, path, file }: Reading, from: number): void {
+  #nothingAfter({ place, path, file }: Reading, from: number): undefined {
     for (let at = from; at + BATCH_HEADER_BYTES <= file.length; at += SECTOR) {
       const header = readBatchHeader(file, place, at, this.#options.crc32c);
       if (header)
