@@ -3,7 +3,7 @@ import { SimCluster } from './sim-cluster.js';
 
 describe('a cluster of three in a simulated world', () => {
   it('founds itself, elects a leader, and answers from every node', async () => {
-    const cluster = new SimCluster(1, ['js', 'js', 'js']);
+    const cluster = new SimCluster(1, ['wasm', 'js', 'wasm']);
     cluster.startAll();
     const [one, two, three] = cluster.nodes as [never, never, never];
     expect(await cluster.ask(one, 'SET a 1')).toBe('OK');

@@ -4,6 +4,7 @@
  */
 import type { Socket } from '../../src/env/env.js';
 import '../../src/store/js-store.js';
+import '../../src/store/wasm-store.js';
 import { startNode } from '../../src/node/main.js';
 import { defaultNodeOptions, type NodeOptions } from '../../src/node/options.js';
 import { type CrashMode, SimDisk } from '../../src/sim/disk.js';

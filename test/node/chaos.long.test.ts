@@ -8,7 +8,7 @@ describe('a cluster whose machines lose power, with all or some of what their di
   const totals: Record<string, number> = {};
   for (let seed = first; seed < first + count; seed++) {
     it(`loses nothing acknowledged, reads nothing stale and applies nothing twice (seed ${seed})`, async () => {
-      const report = await chaos({ seed, stores: ['js', 'js', 'js'], ms: 10_000, clients: 6 });
+      const report = await chaos({ seed, stores: ['wasm', 'js', 'wasm'], ms: 10_000, clients: 6 });
       expect(report.acknowledged).toBeGreaterThan(50);
       for (const [kind, n] of Object.entries(report.faults)) totals[kind] = (totals[kind] ?? 0) + n;
       for (const kind of ['acknowledged', 'unknown', 'refused', 'commits', 'conflicts', 'audits'] as const)
@@ -22,7 +22,7 @@ describe('a cluster whose machines lose power, with all or some of what their di
   });
 
   it('goes the same way twice for the same seed', async () => {
-    const options = { seed: 'twice', stores: ['js', 'js', 'js'] as const, ms: 3_000, clients: 4 };
+    const options = { seed: 'twice', stores: ['wasm', 'js', 'wasm'] as const, ms: 3_000, clients: 4 };
     expect((await chaos(options)).traceHash).toBe((await chaos(options)).traceHash);
   });
 });
