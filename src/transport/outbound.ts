@@ -29,6 +29,8 @@ export class Outbound {
   #failures = 0;
   /** Messages were queued since the last flush. */
   #dirty = false;
+  /** Why the peer refused this node last time: the node is not told the same again. */
+  #lastRefusal: string | undefined;
 
   constructor(shared: Shared, peer: NodeId, address: string) {
     this.#shared = shared;
@@ -76,6 +78,7 @@ export class Outbound {
     if (this.#state !== 'up') return;
     // Up for this long: the next loss is a new one, and not part of a series.
     this.#failures = 0;
+    this.#lastRefusal = undefined;
     if (this.#wire!.silent()) this.#lost('nothing was heard from it');
     else this.#wire!.ping();
   }
@@ -126,7 +129,9 @@ export class Outbound {
   }
 
   #refused(reason: string): void {
-    attempt(this.#shared, 'refused', () => this.#shared.handlers.refused(this.peer, this.address, reason));
+    const again = this.#lastRefusal === reason;
+    this.#lastRefusal = reason;
+    if (!again) attempt(this.#shared, 'refused', () => this.#shared.handlers.refused(this.peer, this.address, reason));
     this.#lost(`it refused this node: ${reason}`);
   }
 
@@ -150,7 +155,7 @@ export class Outbound {
     this.#wire?.destroy();
     this.#wire = undefined;
     this.#dirty = false;
-    this.#shared.handlers.log(wasUp ? 'info' : 'debug', `link to node ${this.peer} at ${this.address} is down: ${why}`);
+    this.#shared.handlers.log('debug', `link to node ${this.peer} at ${this.address} is down: ${why}`);
     if (wasUp) attempt(this.#shared, 'link', () => this.#shared.handlers.link(this.peer, false));
   }
 

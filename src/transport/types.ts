@@ -48,7 +48,7 @@ export interface TransportHandlers {
   hello(): Hello;
   /** Judges a peer's hello: undefined lets it in; a text refuses it, and is sent to the peer as the reason. */
   judge(hello: Hello): string | undefined;
-  /** A peer refused this node's hello, and why. */
+  /** A peer refused this node's hello, and why. The same reason again is told again only after the link was up. */
   refused(peer: NodeId | undefined, address: string, reason: string): void;
   /** Messages can be sent to `peer` now (true), or no longer (false); what was queued when it broke is lost. */
   link(peer: NodeId, up: boolean): void;

@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import { FRAME_HEADER_BYTES, greeting } from '../../src/transport/frame.js';
+import { SendQueue } from '../../src/transport/queue.js';
+import type { PeerMessage } from '../../src/transport/types.js';
+import { plainCrc32c } from '../log/crc32c.js';
+import { append, forward, MemorySocket, Receiver, texts } from './support.js';
+
+const heartbeat = (round: number): PeerMessage => ({ type: 'heartbeat', from: 2, to: 1, term: 7, commit: 1, round });
+const windowBytes = 262_144;
+const frameBytes = 65_536;
+
+function link(): { socket: MemorySocket; queue: SendQueue; receiver: Receiver } {
+  const socket = new MemorySocket();
+  return { socket, queue: new SendQueue(socket, plainCrc32c), receiver: new Receiver(greeting()) };
+}
+
+describe('the queue of a link', () => {
+  it('lets heartbeats overtake a message of 32 MiB that is leaving already', () => {
+    const { socket, queue, receiver } = link();
+    const payload = new Uint8Array(33_000_000);
+    const big: PeerMessage = {
+      ...forward(1, 0),
+      type: 'forward',
+      sequence: 1,
+      record: payload,
+      payloadCrc: 0,
+    } as PeerMessage;
+    queue.push(big);
+    let round = 0;
+    let bytesBefore = 0;
+    for (; receiver.delivered.length < 20; ) {
+      queue.push(heartbeat(++round));
+      queue.pump();
+      const bytes = socket.take();
+      // Whatever was queued when a heartbeat came, no more than the window and a frame went before it.
+      expect(bytes.length).toBeLessThanOrEqual(windowBytes + frameBytes);
+      bytesBefore += bytes.length;
+      receiver.push(bytes);
+      expect(receiver.delivered.at(-1)).toEqual(heartbeat(round));
+    }
+    expect(bytesBefore).toBeLessThan(20 * (windowBytes + frameBytes));
+  });
+
+  it('hands the socket no more than the window, and goes on when it has drained', () => {
+    const { socket, queue, receiver } = link();
+    const messages = [append(0, [900_000]), append(1, [300_000, 5])];
+    for (const message of messages) queue.push(message);
+    let rounds = 0;
+    while (receiver.delivered.length < 2) {
+      queue.pump();
+      queue.pump();
+      expect(socket.queued).toBeLessThanOrEqual(windowBytes + frameBytes);
+      expect(++rounds).toBeLessThan(10);
+      receiver.push(socket.take());
+    }
+    expect(texts(receiver.delivered)).toEqual(texts(messages));
+  });
+
+  it('sends urgent messages also when a slow socket has left only a little room', () => {
+    const { socket, queue, receiver } = link();
+    queue.push(append(0, [2_000_000]));
+    queue.pump();
+    socket.queued = windowBytes - 1;
+    socket.written.length = 0;
+    queue.push(heartbeat(1));
+    queue.pump();
+    const frames = Buffer.concat(socket.written);
+    expect(frames.length).toBeLessThan(FRAME_HEADER_BYTES + 20);
+    expect(receiver.push(frames).delivered).toEqual([heartbeat(1)]);
+  });
+
+  it('keeps the order of appends and forwards, large or small', () => {
+    const { socket, queue, receiver } = link();
+    const sizes = [200_000, 1, 70_000, 65_000, 0, 131_000, 2];
+    const messages = sizes.flatMap((size, at) => [append(at, [size]), forward(at + 1, size)]);
+    for (const message of messages) queue.push(message);
+    for (queue.pump(); socket.queued > 0; queue.pump()) receiver.push(socket.take());
+    expect(texts(receiver.delivered)).toEqual(texts(messages));
+  });
+
+  it('makes one system call for all small messages of a turn', () => {
+    const { socket, queue, receiver } = link();
+    for (let round = 0; round < 500; round++) queue.push(heartbeat(round));
+    queue.push(append(0, [100]));
+    queue.pump();
+    expect([socket.calls, socket.written.length]).toEqual([1, 1]);
+    expect(receiver.push(socket.take()).delivered).toHaveLength(501);
+    queue.pump();
+    expect(socket.calls).toBe(1);
+    queue.push(append(0, [200_000]));
+    queue.pump();
+    expect(socket.calls).toBe(2);
+  });
+
+  it('never writes again into bytes that a socket may still be reading', () => {
+    const { socket, queue } = link();
+    const copies: Uint8Array[] = [];
+    for (let round = 0; round < 5000; round++) {
+      queue.push(heartbeat(round));
+      queue.pump();
+      copies.push(Uint8Array.from(socket.written.at(-1)!));
+    }
+    expect(Buffer.concat(socket.written).equals(Buffer.concat(copies))).toBe(true);
+  });
+
+  it('drops what comes when 32 MiB are waiting, but never a heartbeat for that', () => {
+    const { socket, queue } = link();
+    socket.queued = windowBytes;
+    let taken = 0;
+    while (queue.push(forward(taken + 1, 1_000_000))) taken++;
+    expect(taken).toBe(Math.ceil(33_554_432 / 1_000_064));
+    expect(queue.push(append(0, [1]))).toBe(false);
+    expect(queue.push(heartbeat(1))).toBe(true);
+    let rounds = 1;
+    while (queue.push(heartbeat(rounds))) rounds++;
+    expect(rounds).toBe(1_048_576 / 64);
+    socket.queued = 0;
+    queue.pump();
+    expect(queue.push(heartbeat(1))).toBe(true);
+  });
+});
