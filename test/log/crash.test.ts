@@ -1,0 +1,108 @@
+import { describe, expect, it } from 'vitest';
+import type { CrashMode, DiskStep, SimDisk } from '../../src/sim/disk.js';
+import { open, simDisk, simOptions } from './helper.js';
+import { type Promised, SMALL, Workload } from './workload.js';
+
+interface CrashPoint {
+  readonly disk: SimDisk;
+  readonly promised: Promised;
+  readonly at: string;
+}
+
+/** Runs a workload, and returns the disk as it was before each of its steps. */
+async function crashPoints(seed: number, steps: number): Promise<{ workload: Workload; points: CrashPoint[] }> {
+  const disk = simDisk(seed);
+  const workload = new Workload(disk, seed);
+  const points: CrashPoint[] = [];
+  const note = (at: string): void => {
+    points.push({ disk: disk.fork(simOptions(seed)), promised: workload.promised, at });
+  };
+  disk.onStep = (step, path) => note(`${step} ${path}`);
+  await workload.run(steps);
+  note('end');
+  return { workload, points };
+}
+
+/** A fork of the point's disk that has crashed. */
+function crashed({ disk }: CrashPoint, mode: CrashMode, seed: number): SimDisk {
+  const fork = disk.fork(simOptions(seed));
+  fork.crash(mode);
+  return fork;
+}
+
+/** Names the point in the error of whatever `work` finds wrong there. */
+async function named(what: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    throw new Error(`${what}: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+}
+
+describe('A crash', () => {
+  it('at any step loses nothing that was acknowledged and makes nothing up, whatever unsynced sectors it leaves', async () => {
+    for (const seed of [1, 2]) {
+      const { workload, points } = await crashPoints(seed, 40);
+      expect(points.length).toBeGreaterThan(150);
+      expect(points.at(-1)!.promised.acknowledged).toBeGreaterThan(20);
+      for (const [number, point] of points.entries()) {
+        for (const mode of ['drop', 'tear', 'kill'] as const) {
+          const dice = seed * 100_000 + number;
+          await named(`seed ${seed}, step ${number} (${point.at}), ${mode}`, async () => {
+            await workload.check(crashed(point, mode, dice), point.promised);
+          });
+        }
+      }
+    }
+  });
+
+  it('at any step of recovery from a crash is recovered from as well (every 7th crash point)', async () => {
+    const { workload, points } = await crashPoints(4, 40);
+    let checked = 0;
+    for (let number = 0; number < points.length; number += 7) {
+      const point = points[number]!;
+      const first = crashed(point, 'tear', number);
+      const inner: CrashPoint[] = [];
+      first.onStep = (step, path) => {
+        inner.push({ disk: first.fork(simOptions(number)), promised: point.promised, at: `${step} ${path}` });
+      };
+      await open(first, SMALL);
+      first.onStep = () => {};
+      for (const [i, again] of inner.entries()) {
+        const mode = i % 3 === 0 ? 'kill' : 'tear';
+        await named(`step ${number} (${point.at}), then ${i} (${again.at}), ${mode}`, async () => {
+          await workload.check(crashed(again, mode, number * 1000 + i), again.promised);
+        });
+        checked++;
+      }
+    }
+    expect(checked).toBeGreaterThan(300);
+  });
+});
+
+describe('A failed step', () => {
+  /** Lets the `nth` step of a kind fail, restarts the process, and checks what it finds. False when there is no such step. */
+  async function fails(step: DiskStep, nth: number, evict: boolean): Promise<boolean> {
+    const disk = simDisk(nth);
+    const workload = new Workload(disk, 5);
+    let count = 0;
+    disk.onStep = (kind) => {
+      if (kind === step) count++;
+    };
+    disk.fail(step, nth, 'io');
+    await workload.run(40);
+    if (count < nth) return false;
+    disk.crash('kill');
+    if (evict) disk.evict();
+    await named(`${step} ${nth}, evict ${evict}`, () => workload.check(disk, workload.promised));
+    return true;
+  }
+
+  for (const step of ['write', 'complete', 'sync', 'rename', 'syncDir', 'create', 'unlink'] as const) {
+    it(`(${step}) is final, and the next start trusts no page cache, whether it still holds what the disk does not or no longer`, async () => {
+      let nth = 1;
+      for (; await fails(step, nth, nth % 2 === 0); nth++) await fails(step, nth, nth % 2 === 1);
+      expect(nth).toBeGreaterThan(1);
+    });
+  }
+});
