@@ -34,7 +34,7 @@ function options() {
 /** One run of the files with these variables; its exit code. */
 function pass(variables) {
   const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url));
-  const args = [vitest, 'run', '--disable-console-intercept', '--no-file-parallelism', ...files];
+  const args = [vitest, 'run', ...files, '--no-file-parallelism', '--disable-console-intercept'];
   const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...variables } });
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
 }

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -117,18 +117,15 @@ describe('a cluster started with --peers', () => {
   it('refuses a node of another cluster at a member’s address', async () => {
     const cluster = await startedCluster();
     const three = cluster.nodes[2]!;
-    const other = await single(join(folder(), 'other'), 3);
-    await other.start();
-    await other.kill();
     await three.kill();
-    cpSync(other.directory, join(cluster.folder, 'foreign'), { recursive: true });
-    const args = ['--peers', cluster.peers];
-    const foreign = new NodePlace({ id: 3, port: three.port, directory: join(cluster.folder, 'foreign'), args });
-    places.push(foreign);
-    const run = foreign.spawn();
-    await until('somebody says that it is of another cluster', 15_000, () => {
-      const said = [run, ...cluster.nodes.slice(0, 2).map((node) => node.run!)].map((r) => r.stderr).join('');
-      return /another cluster/.test(said);
+    const other = await Cluster.start({ ports: [undefined, undefined, three.port] });
+    clusters.push(other);
+    await Promise.all(other.nodes.map((node) => node.kill()));
+    const foreign = other.nodes[2]!;
+    await foreign.start();
+    await until('both sides say that it is of another cluster', 15_000, () => {
+      const said = [foreign, ...cluster.nodes.slice(0, 2)].map((node) => node.run!.stderr);
+      return said.every((text) => /another cluster/.test(text));
     });
     expect(await reply(cluster.nodes[0]!, 'SET still 1')).toBe('OK\n');
     const members = (await cluster.nodes[0]!.status()).members;

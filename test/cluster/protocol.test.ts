@@ -145,8 +145,8 @@ describe('bad input gets one line that says what is wrong, and the connection li
     ['SET a "b', /^ERR syntax .*double quote/],
     ['SET a "b"c', /^ERR syntax .*closing quote/],
     ['SET a "\\x"', /^ERR syntax bad escape/],
-    ['COMMIT', /^ERR no-transaction COMMIT without BEGIN$/],
-    ['ROLLBACK', /^ERR no-transaction ROLLBACK without BEGIN$/],
+    ['COMMIT', /^ERR no-transaction "COMMIT" without BEGIN$/],
+    ['ROLLBACK', /^ERR no-transaction "ROLLBACK" without BEGIN$/],
     ['\u0001\u0002 noise', /^ERR syntax unknown command/],
     [`SET ${'k'.repeat(65_537)} v`, /^ERR too-large key of 65537 bytes; the limit is 65536$/],
     [`SET k ${'v'.repeat(1_048_577)}`, /^ERR too-large value of 1048577 bytes; the limit is 1048576$/],
@@ -265,6 +265,7 @@ it('a client that sends and does not read is held back, and the node does not bu
       received += chunk.length;
       if (received === count * (value.length + 3)) resolve();
     });
+    socket.resume();
   });
   socket.destroy();
 });

@@ -304,6 +304,8 @@ export interface ClusterOptions extends SpawnOptions {
   readonly args?: readonly string[] | ((id: number) => readonly string[]);
   /** Do not start the processes. */
   readonly idle?: boolean;
+  /** Ports to use, by place in the list; free ones where none is given. */
+  readonly ports?: readonly (number | undefined)[];
 }
 
 /** A cluster founded with --peers. */
@@ -320,10 +322,10 @@ export class Cluster {
 
   /** Starts all nodes and waits until there is a leader that all know (unless `idle`). */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
-    const { size = 3, args = [], idle = false, ...spawnOptions } = options;
+    const { size = 3, args = [], idle = false, ports: given = [], ...spawnOptions } = options;
     const folder = temporaryFolder();
     const ports: number[] = [];
-    for (let i = 0; i < size; i++) ports.push(await freePort());
+    for (let i = 0; i < size; i++) ports.push(given[i] ?? (await freePort()));
     const peers = ports.map((port, i) => `${i + 1}=127.0.0.1:${port}`).join(',');
     const nodes = ports.map((port, i) => {
       const own = typeof args === 'function' ? args(i + 1) : args;
