@@ -191,6 +191,8 @@ export function apply(): u32 {
     if (phase == NONE) left -= beginEntry();
     else if (phase == JUDGING) left = judge(left);
     else if (phase == JUDGED) {
+      // It will not be done in this slice: what was done before need not wait for it.
+      if (<i32>validOperations() > left && newestApplied() != appliedIndex()) publishAll();
       if (!takeEffect()) return endSlice(NO_MEMORY);
       left--;
     } else {
