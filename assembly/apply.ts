@@ -51,6 +51,7 @@ import {
   validateSome,
   validateStart,
   validBytes,
+  validClasses,
   validCommands,
   validOperations,
   validPages,
@@ -131,8 +132,8 @@ const CHECKPOINT_ENTRIES: u64 = 1024;
 
 /** Pages beyond the entry's own need that must be there before it is begun: replies, items, buffers of the front half. */
 const SPARE_PAGES: u64 = 128;
-/** Pages begun and not filled: one for each class. */
-const CLASS_PAGES: u64 = 80;
+/** System records, which are not counted with the operations: so many more classes may begin a page. */
+const SYSTEM_CLASSES: u64 = 2;
 
 // @ts-ignore: decorator
 @inline
@@ -309,7 +310,7 @@ function carryOut(left: i32): i32 {
 function makeRoom(): bool {
   const operations = validOperations();
   const records = (validBytes() * 3) >> 17;
-  const pages = validPages() + records + min<u64>(<u64>operations + 2, CLASS_PAGES) + SPARE_PAGES;
+  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES;
   const need = pages + <u64>growthPages(operations + 2);
   if (need >= 65536) return false;
   if (reserve(<u32>need)) return true;

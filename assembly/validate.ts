@@ -14,8 +14,10 @@
  *     28  u32  operations so far (those of COMMITs included)
  *     32  u64  bytes that the records of these operations take at most, those in pages of their own not counted
  *     40  u64  pages of those
+     48  u64  classes of the others: a bit each for the first 64
+     56  u64  for the rest
  */
-import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, roundUp } from './alloc';
+import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, classBytes, classOf } from './alloc';
 import { VALIDATE_STATE } from './layout';
 import { REC_KEY } from './record';
 
@@ -29,6 +31,8 @@ export const VA_READS: u32 = 24;
 export const VA_OPERATIONS: u32 = 28;
 export const VA_BYTES: u32 = 32;
 export const VA_PAGES: u32 = 40;
+export const VA_CLASSES: u32 = 48;
+export const VA_MORE_CLASSES: u32 = 56;
 
 /** An operation: ARCHITECTURE.md, "Operation". */
 export const HEAD: u32 = 12;
@@ -66,7 +70,7 @@ function set(offset: u32, value: u32): void {
 
 /** Begins with the `bytes` bytes of operations at `at`. */
 export function validateStart(at: u32, bytes: u32, reads: bool): void {
-  memory.fill(VALIDATE_STATE, 0, 48);
+  memory.fill(VALIDATE_STATE, 0, 64);
   set(VA_PLACE, at);
   set(VA_END, at + bytes);
   set(VA_READS, reads ? 1 : 0);
@@ -83,6 +87,11 @@ export function validBytes(): u64 {
 }
 export function validPages(): u64 {
   return load<u64>(VALIDATE_STATE, VA_PAGES);
+}
+
+/** Different classes of the records: each may begin a page. */
+export function validClasses(): u64 {
+  return popcnt(load<u64>(VALIDATE_STATE, VA_CLASSES)) + popcnt(load<u64>(VALIDATE_STATE, VA_MORE_CLASSES));
 }
 
 /** Looks at up to `most` operations and checks. */
@@ -164,7 +173,12 @@ function judgeCommit(at: u32, room: u32, checks: u32, body: u32): bool {
 function addNeed(bytes: u32): void {
   set(VA_OPERATIONS, get(VA_OPERATIONS) + 1);
   const n = bytes + GUARD_BEFORE + GUARD_AFTER;
-  const word = n <= LARGEST_BLOCK ? VA_BYTES : VA_PAGES;
-  const need = n <= LARGEST_BLOCK ? <u64>roundUp(n) : (<u64>n + 65535) >> 16;
-  store<u64>(VALIDATE_STATE + word, load<u64>(VALIDATE_STATE + word) + need);
+  if (n > LARGEST_BLOCK) {
+    store<u64>(VALIDATE_STATE, validPages() + ((<u64>n + 65535) >> 16), VA_PAGES);
+    return;
+  }
+  const c = classOf(n);
+  store<u64>(VALIDATE_STATE, validBytes() + <u64>classBytes(c), VA_BYTES);
+  const word = VALIDATE_STATE + (c < 64 ? VA_CLASSES : VA_MORE_CLASSES);
+  store<u64>(word, load<u64>(word) | ((<u64>1) << <u64>(c & 63)));
 }
