@@ -243,6 +243,13 @@ describe('flow', () => {
     expect(sizes).toEqual([[30, 30, 30], [30], [500], [10]]);
   });
 
+  test('the last append that fits in flight is cut to the room that is left', () => {
+    const host = settledLeader(new Host({ maxAppendBytes: 100, maxInflightBytes: 300 }));
+    host.raft.propose(Array.from({ length: 20 }, () => sized(40)));
+    const counts = only('append', host.turn()).filter(({ to }) => to === 2);
+    expect(counts.map(({ entries }) => entries.length)).toEqual([2, 2, 2, 1]);
+  });
+
   test('one append at a time goes to a follower whose log is not known to match', () => {
     const host = new Host();
     expect(only('append', elect(host)).length).toBe(2);
@@ -263,6 +270,16 @@ describe('flow', () => {
     const refused = (id: number): number => only('appended', sent).filter(({ from, ok }) => from === id && !ok).length;
     expect([refused(2), refused(3)]).toEqual([1, 1]);
     expect([second.disk, third.disk]).toEqual([leader.disk, leader.disk]);
+  });
+
+  test('fast back-off: a follower skips what is of later terms than the leader has there', () => {
+    const long = (term: number, count: number): number[] => Array.from({ length: count }, () => term);
+    const [leader, second, third] = trio([1, ...long(2, 500)], [1, ...long(3, 500)], [1]);
+    // Node 3 decides the election, for node 2 has the later last entry.
+    elect(leader, [3]);
+    const sent = exchange([leader, second, third]);
+    expect(only('appended', sent).filter(({ from, ok }) => from === 2 && !ok).length).toBe(1);
+    expect(second.disk).toEqual(leader.disk);
   });
 
   test('fast back-off: interleaved terms cost at most a round trip each', () => {

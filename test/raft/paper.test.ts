@@ -193,6 +193,16 @@ describe('elections', () => {
     }
   });
 
+  test('figure 2: a follower waits for an election timeout anew when it has granted its vote', () => {
+    const host = new Host({ electionTicks: [10, 10] });
+    host.tick(9);
+    expect(only('voted', host.step(request(host, 2, 1)))).toMatchObject([{ granted: true }]);
+    host.tick(9);
+    expect(host.raft.role).toBe('follower');
+    host.tick(1);
+    expect(host.raft.role).toBe('candidate');
+  });
+
   test('§5.2 when votes are split, each candidate times out and starts a new election', () => {
     const host = new Host();
     host.raft.campaign();
@@ -312,6 +322,12 @@ describe('replication', () => {
     // Late, with an older commit index.
     host.step(append(host, 2, 1, { entries: entriesOf([1]), commit: 1 }));
     expect(host.commit).toBe(4);
+  });
+
+  test('§5.3, figure 2: commitIndex becomes min(leaderCommit, index of last new entry): what is behind may be another leader’s', () => {
+    const host = new Host({ terms: [1, 1, 2, 2, 2] });
+    host.step(append(host, 3, 3, { prevIndex: 1, prevTerm: 1, entries: [entry(2, 1)], commit: 4 }));
+    expect([host.commit, host.terms]).toEqual([2, [1, 1, 2, 2, 2]]);
   });
 
   test.each([

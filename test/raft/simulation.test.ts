@@ -40,16 +40,16 @@ function runAll(first: number, count: number, ticks: number): Cluster['counts'] 
 }
 
 test('under faults no safety property of figure 3 is violated and no read is stale, and after them all gets done', () => {
-  const counts = runAll(1, 2500, 300);
+  const counts = runAll(1, 2000, 300);
   // The faults were there, and so was progress: a simulation in which nothing happens proves nothing.
   expect(counts.elections).toBeGreaterThan(4000);
   expect(counts.commits).toBeGreaterThan(200_000);
   expect(counts.reads).toBeGreaterThan(100_000);
-  expect(counts.crashes).toBeGreaterThan(6000);
+  expect(counts.crashes).toBeGreaterThan(5000);
   expect(counts.truncations).toBeGreaterThan(500);
-});
+}, 120_000);
 
 test('long runs hold as well', () => {
   const counts = runAll(100_001, 40, 5000);
   expect(counts.commits).toBeGreaterThan(50_000);
-});
+}, 120_000);
