@@ -1,12 +1,33 @@
 /**
- * Raw bytes of messages that come in: records of an append, the payload of a forward. Each message has one buffer of its
- * own, of which the entries are views: it must stay valid for as long as any of them is kept, so it is never reused.
+ * Raw bytes of messages that come in: records of an append, the payload of a forward. Each message has one stretch of memory
+ * of its own, of which the entries are views: it stays valid for as long as any of them is kept, and is never reused.
  * All is checked while it comes in: a record as soon as it is whole, a payload piece by piece.
  */
 import { RECORD_HEADER_BYTES, RecordOffset, verifyRecord } from '../log/record.js';
 import type { Crc32c } from '../log/types.js';
 import type { Entry } from '../raft/types.js';
 import { type Body, FrameError } from './frame.js';
+
+/** Messages up to this share a slab; an array of its own costs a small message more than all the rest of its reading. */
+const SMALL_BYTES = 2048;
+const SLAB_BYTES = 16_384;
+let slab = new Uint8Array(0);
+let slabUsed = 0;
+
+/**
+ * Zeros, aligned to 8. Nothing but records lives in a slab, and those of one time are kept and dropped together: a slab
+ * held by one of them is hardly ever held for it alone.
+ */
+function allocate(bytes: number): Uint8Array {
+  if (bytes > SMALL_BYTES) return new Uint8Array(bytes);
+  if (slabUsed + bytes > slab.length) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const from = slabUsed;
+  slabUsed = (from + bytes + 7) & ~7;
+  return slab.subarray(from, from + bytes);
+}
 
 /** What an append says of the records that follow it. */
 export interface Append {
@@ -35,7 +56,7 @@ export class RecordsBody implements Body {
     this.#crc32c = crc32c;
     this.#append = append;
     this.#done = done;
-    this.#bytes = new Uint8Array(total);
+    this.#bytes = allocate(total);
     this.#term = append.prevTerm;
   }
 
@@ -95,7 +116,7 @@ export class PayloadBody implements Body {
     this.#crc32c = crc32c;
     this.#expected = payloadCrc;
     this.#done = done;
-    this.#record = new Uint8Array(RECORD_HEADER_BYTES + total);
+    this.#record = allocate(RECORD_HEADER_BYTES + total);
   }
 
   push(bytes: Uint8Array): void {
