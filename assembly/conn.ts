@@ -378,9 +378,15 @@ export function connAnswered(c: usize): void {
   if (left == 0) {
     connClear(c, IS_READING | IS_WRITING | IS_BARRIER);
     if ((connFlags(c) & IS_CLOSED) != 0) return connRetire(c);
-    if (cause == CAUSE_IDLE || cause == CAUSE_WINDOW) connWake(c);
+    if (cause == CAUSE_IDLE || cause == CAUSE_WINDOW) causeGone(c);
     else if (cause == CAUSE_NONE) connFinish(c);
-  } else if (cause == CAUSE_WINDOW && left <= load<u32>(c, 12)) connWake(c);
+  } else if (cause == CAUSE_WINDOW && left <= load<u32>(c, 12)) causeGone(c);
+}
+
+/** What held the connection is over; it may be that now only a pause does. */
+function causeGone(c: usize): void {
+  if ((connFlags(c) & IS_PAUSED) != 0) store<u32>(c, CAUSE_PAUSE, 4);
+  else connWake(c);
 }
 
 /** More of its commands are unanswered than its window allows. */
@@ -402,6 +408,6 @@ export function connRelease(slot: u32): void {
   const c = conn(slot);
   if ((connFlags(c) & (IS_CONTROL | IS_CLOSED)) != IS_CONTROL) return;
   connClear(c, IS_CONTROL);
-  if (connCause(c) == CAUSE_CONTROL) connWake(c);
+  if (connCause(c) == CAUSE_CONTROL) causeGone(c);
   else if (connCause(c) == CAUSE_NONE) connFinish(c);
 }

@@ -27,6 +27,7 @@ import {
   F_READY_FIRST,
   F_SCRATCH,
   F_SEQUENCE,
+  F_STAGED,
   FAIL_SEQUENCE,
 } from './front';
 import { itemsGiveUp, itemsGiveUpOpen } from './items';
@@ -53,9 +54,9 @@ export function frontInit(): void {
   textsInit();
 }
 
-/** Held input could be parsed now. */
+/** `ingest` has something to do: bytes are staged, or held input could be parsed now. */
 export function ready(): u32 {
-  return load<u32>(F_READY_FIRST) != 0 ? 1 : 0;
+  return (load<u32>(F_READY_FIRST) | load<u32>(F_STAGED)) != 0 ? 1 : 0;
 }
 
 export function openCommands(): u32 {

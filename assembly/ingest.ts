@@ -163,9 +163,8 @@ function keep(c: usize, p: usize, end: usize): void {
 /** What the connection holds has no newline: is the line too long already? */
 function unfinished(c: usize): void {
   heldSearched(c);
-  const bytes = heldBytes(c);
-  const most = load<u32>(F_MAX_LINE);
-  if (bytes > most + 1 || (bytes == most + 1 && load<u8>(heldEnd(c) - 1) != 13)) {
+  // One more than the limit: the last byte may be the \r of the line's end.
+  if (heldBytes(c) > load<u32>(F_MAX_LINE) + 1) {
     connSet(c, IS_OVERLONG);
     heldDrop(c);
   }

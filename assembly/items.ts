@@ -68,6 +68,8 @@ export const ITEM_KEYS_DONE: u32 = 9;
 /** Returned by `itemsCommandSlot`: enough output for one slice; end it and call again. */
 export const YIELD: u32 = 0xfffffffb;
 
+/** More bytes of items than this are not gathered for one round, or beside one entry. */
+export const MOST_ITEMS: u32 = 4 << 20;
 export const LIST_HEADER: u32 = 32;
 const FIRST_LIST: u32 = 1024;
 const LARGEST_LIST: u32 = (64 << 20) - 64;

@@ -18,7 +18,7 @@ import {
 } from './conn';
 import { commandRoom, entryFull } from './encode';
 import { F_GATHERED, F_GATHERING, F_OPEN_COMMANDS, F_OPEN_ITEMS, pad4 } from './front';
-import { ITEM_MESSAGE, ITEM_TEXT, listBytes, listRoom, listTook } from './items';
+import { ITEM_MESSAGE, ITEM_TEXT, listBytes, listRoom, listTook, MOST_ITEMS } from './items';
 import {
   lineEnd,
   outputAt,
@@ -31,9 +31,6 @@ import {
   textDrop,
   textStart,
 } from './output';
-
-/** More bytes of items than this are not gathered for one round, or beside one entry. */
-const MOST_ITEMS: u32 = 4 << 20;
 
 /** Why a read or a constant cannot be an item now. */
 export function readCause(c: usize): u32 {

@@ -2,8 +2,8 @@
  * Reads: one batch is gathered while another is in flight, waiting for its read index to be applied.
  *
  * A batch is answered from the published state, in passes over 64 items: first the slots and records of all their keys are
- * touched, so that the cache misses overlap, then they are answered. KEYS come last: the connection that asked waits for
- * nothing else, and the others do not wait for a scan of everything.
+ * touched, so that the cache misses overlap, then they are answered. KEYS that take more than one slice come last: the
+ * connection that asked waits for nothing else, and the others do not wait for a scan of everything.
  *
  * ```
  * F_KEYS +  0  u64  cursor of the scan                  8  u64  pinned revision
@@ -47,7 +47,9 @@ import {
   itemKind,
   itemSlot,
   LIST_HEADER,
+  listBytes,
   listEnd,
+  MOST_ITEMS,
 } from './items';
 import { putJsonString } from './json';
 import { SCAN_BASE } from './layout';
@@ -156,12 +158,13 @@ export function putNull(): void {
 export function sealReads(): bool {
   const list = load<u32>(F_GATHERING);
   if (list == 0 || load<u32>(F_FLIGHT) != 0) return false;
+  // Only then somebody can wait for room in the batch.
+  if (listBytes(F_GATHERING) >= MOST_ITEMS) connWakeWaiting();
   store<u32>(F_FLIGHT, list);
   store<u32>(F_FLIGHT_AT, list + LIST_HEADER);
   store<u32>(F_FLIGHT_KEYS, 0);
   store<u32>(F_GATHERING, 0);
   store<u32>(F_GATHERED, 0);
-  connWakeWaiting();
   return true;
 }
 
@@ -224,7 +227,7 @@ function answerRead(item: usize): void {
     return connAnswered(conn(slot));
   }
   if (kind == ITEM_MESSAGE || kind == ITEM_TEXT) return answerConstant(item);
-  if (kind == ITEM_KEYS) return store<u32>(F_FLIGHT_KEYS, load<u32>(F_FLIGHT_KEYS) + 1);
+  if (kind == ITEM_KEYS) return answerKeys(item);
   if (kind == ITEM_BEGIN) return answerBegin(slot);
   count(F_READS);
   if (kind == ITEM_GET) answerGet(item, false);
@@ -241,6 +244,15 @@ function answerBegin(slot: u32): void {
   replyBegin(slot);
   if (began) replyOk();
   else replyMessage(MSG_OUT_OF_MEMORY);
+}
+
+/** KEYS: at its place when one slice is enough, else after all others. */
+function answerKeys(item: usize): void {
+  if (load<u32>(K_ITEM) == 0) {
+    keysBegin(item);
+    if (keysSlice()) return;
+  }
+  store<u32>(F_FLIGHT_KEYS, load<u32>(F_FLIGHT_KEYS) + 1);
 }
 
 function itemKeysDone(item: usize): void {
