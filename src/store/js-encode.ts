@@ -123,7 +123,7 @@ export class OpenEntry {
 
   /** A copy of the entry with its number; the open entry is empty again, with new `items`. */
   seal(sequence: number): SealedEntry {
-    const record = Uint8Array.prototype.slice.call(this.buffer, 0, this.end);
+    const record = new Uint8Array(this.buffer.subarray(0, this.end));
     const sealed = this.numbered(record, sequence, this.commands);
     this.clear();
     return sealed;

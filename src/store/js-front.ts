@@ -50,7 +50,8 @@ export class Front {
   /** Connections in a transaction, expired or not. */
   private readonly inTransactions = new Set<Connection>();
   private nowMs = 0;
-  private staged: { readonly connection: Connection; readonly text: string }[] = [];
+  /** What came and is not parsed; `text` undefined: FIN. */
+  private staged: { readonly connection: Connection; readonly text: string | undefined }[] = [];
   private stagedBytes = 0;
   /** Held connections whose cause is gone. */
   private readyList: Connection[] = [];
@@ -99,9 +100,7 @@ export class Front {
   }
 
   finish(slot: number): void {
-    const connection = this.connection(slot);
-    connection.finished = true;
-    this.enqueue(connection);
+    this.staged.push({ connection: this.connection(slot), text: undefined });
   }
 
   pause(slot: number, on: boolean): void {
@@ -133,7 +132,8 @@ export class Front {
     }
     for (const { connection, text } of staged) {
       if (connection.closed || connection.ended) continue;
-      connection.feed(text);
+      if (text === undefined) connection.finished = true;
+      else connection.feed(text);
       this.advance(connection);
     }
   }
