@@ -219,13 +219,13 @@ export class Front {
     const { words } = this;
     const { texts } = this.parts;
     const bad = splitWords(line, words);
-    if (bad !== undefined) return this.refuse(connection, texts.fixed[bad]);
-    if (words.length === 0) return this.refuse(connection, texts.fixed.emptyLine);
+    if (bad !== undefined) return this.constant(connection, texts.fixed[bad]);
+    if (words.length === 0) return this.constant(connection, texts.fixed.emptyLine);
     const command = commandNamed(words[0]!);
-    if (command === undefined) return this.refuse(connection, texts.word('unknownCommand', words[0]!));
+    if (command === undefined) return this.constant(connection, texts.word('unknownCommand', words[0]!));
     const given = words.length - 1;
     if (given < command.min || (given > command.max && command.max !== 0xffff)) {
-      return this.refuse(connection, usageError(command));
+      return this.constant(connection, usageError(command));
     }
     const { transaction } = connection;
     if (transaction !== undefined) return this.placeInTransaction(connection, transaction, command);
@@ -235,12 +235,6 @@ export class Front {
     const error = this.argumentError(command);
     if (error !== undefined) return this.constant(connection, error);
     return this.placeCommand(connection, command);
-  }
-
-  /** A line that is no command, inside or outside of a transaction. */
-  private refuse(connection: Connection, line: string): boolean {
-    if (connection.transaction !== undefined) connection.transaction.lastMs = this.nowMs;
-    return this.constant(connection, line);
   }
 
   private placeCommand(connection: Connection, command: Command): boolean {
@@ -419,7 +413,7 @@ export class Front {
       case 'CAS':
         return keyError(1) ?? valueError(2) ?? valueError(3);
       case 'KEYS':
-        return this.keysError();
+        return this.keysError() ?? (this.keysPrefix() === '' ? undefined : keyError(1));
       case 'GET':
       case 'MGET':
       case 'EXISTS':

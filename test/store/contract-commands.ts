@@ -218,9 +218,11 @@ function listTests(make: MakeHarness): void {
     );
   });
 
-  test('a prefix that is longer than any key lists nothing', () => {
+  test('a prefix that is longer than any key is refused like a key', () => {
     const h = make({ limits: { maxKey: 4 } });
-    expect(h.send(h.open(), 'SET abcd 1\nKEYS abcde\nKEYS abcd\n')).toBe('OK\n[]\n["abcd"]\n');
+    expect(h.send(h.open(), 'SET abcd 1\nKEYS abcde\nKEYS abcd\n')).toBe(
+      'OK\nERR too-large key of 5 bytes; the limit is 4\n["abcd"]\n',
+    );
   });
 
   test('COUNT counts all keys', () => {

@@ -40,7 +40,7 @@ function sealTests(make: MakeHarness): void {
     const operations = [set('abc', 'd\ne'), set('a', 'b', 1), set('a', 'b', 2)];
     const payload = dataPayload({ identity: 99, starts: 1, nonce: 5 }, 1, 3, ...operations);
     expect(entry.sequence).toBe(1);
-    expect(entry.record.subarray(0, HEADER_BYTES)).toEqual(new Uint8Array(HEADER_BYTES));
+    expect(Buffer.from(entry.record.subarray(0, HEADER_BYTES))).toEqual(Buffer.alloc(HEADER_BYTES));
     expect(Buffer.from(entry.record.subarray(HEADER_BYTES))).toEqual(Buffer.from(payload));
     expect(entry.payloadCrc).toBe(h.store.crc32c(payload));
     expect(h.store.openCommands).toBe(0);

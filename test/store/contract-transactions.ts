@@ -379,9 +379,9 @@ function endTests(make: MakeHarness): void {
     expect(h.store.stats().transactions).toBe(1);
   });
 
-  test('every command of a transaction, also a wrong one, keeps it from expiring', () => {
+  test('every command of a transaction, also a refused one, keeps it from expiring', () => {
     const { h, t } = pair(make);
-    for (const line of ['GET a\n', 'foo\n', '\n', 'SET\n', 'PING\n', 'STATUS\n']) {
+    for (const line of ['GET a\n', 'KEYS\n', 'SET a 1 FOO\n', 'PING\n', 'STATUS\n']) {
       h.nowMs += 1_000;
       h.send(t, line);
       h.store.expire(h.nowMs - 500);
