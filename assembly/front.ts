@@ -23,6 +23,7 @@
  *  320  u32  words of the line   324 … words: see words.ts
  *  488  u64  bytes of a line's keys in an item  496 u64 as operations
  *  512  origin of own entries: folder identity (16 bytes), u32 starts, u32 nonce
+ *  544  output, the other chain: see output.ts
  * 1024  hash table of the command names: 64 × 16 bytes, see text.ts
  * 2048  scratch, 4 KiB
  * ```
@@ -69,6 +70,7 @@ export const F_WORDS: usize = FRONT_BASE + 320;
 export const F_KEYS_ITEM_BYTES: usize = FRONT_BASE + 488;
 export const F_KEYS_OPERATION_BYTES: usize = FRONT_BASE + 496;
 export const F_ORIGIN: usize = FRONT_BASE + 512;
+export const F_OUT_OTHER: usize = FRONT_BASE + 544;
 export const F_NAMES: usize = FRONT_BASE + 1024;
 export const F_SCRATCH: usize = FRONT_BASE + 2048;
 export const SCRATCH_BYTES: u32 = 4096;

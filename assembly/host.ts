@@ -12,7 +12,7 @@
  * ARGS after `runBatch`:              0  u32 address of the replies    4  u32 bytes
  * ```
  */
-import { run, setOrigin } from './apply';
+import { apply, run, setOrigin } from './apply';
 import { connWakeWaiting, IS_CLOSED, IS_OPEN } from './conn';
 import { entryReset, PAYLOAD_HEADER, payloadCrc, payloadHeader, ROOM, sealEntry } from './encode';
 import {
@@ -30,17 +30,17 @@ import {
   F_STAGED,
   FAIL_SEQUENCE,
 } from './front';
-import { itemsGiveUp, itemsGiveUpOpen } from './items';
+import { itemsGiveUp, itemsGiveUpOpen, settleGivenUp } from './items';
 import { ARGS_BASE, ENTRY_BASE } from './layout';
 import { check } from './memory';
 import { MSG_NO_LEADER, MSG_READ_TIMEOUT, MSG_STOPPING, MSG_STOPPING_UNKNOWN, MSG_WRITE_TIMEOUT } from './messages';
-import { outputAt, resultDrop, resultStart } from './output';
+import { outputApplied, outputApplying, outputAt, outputRelease, resultDrop, resultStart } from './output';
 import { failReads } from './reads';
 import { recKey, recKeyLen, recRevision, recValue, recValueLen } from './record';
 import { SCAN_END, scanSome } from './scan';
 import { textsInit } from './text';
 import { txnCount } from './txn';
-import { published } from './version';
+import { newestRevision, published } from './version';
 
 /** Bits of a connection's flags that say whether its client is there: open, and not closed. */
 export const CONN_ALIVE_MASK: u32 = IS_OPEN | IS_CLOSED;
@@ -144,6 +144,18 @@ export function dumpRecord(record: u32): void {
   store<u32>(ARGS_BASE, recValue(record), 8);
   store<u32>(ARGS_BASE, recValueLen(record), 12);
   store<f64>(ARGS_BASE, <f64>recRevision(record), 16);
+}
+
+/** A slice of `apply`; replies are released once what they speak of is published. */
+export function applyStaged(): u32 {
+  outputApplying();
+  const outcome = apply();
+  outputApplied();
+  if (newestRevision() == published()) {
+    outputRelease();
+    settleGivenUp();
+  }
+  return outcome;
 }
 
 /** Applies a batch of operations at once; the outcome of `run`. */

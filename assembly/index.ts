@@ -10,6 +10,7 @@ export { crc32c } from './crc';
 export { CONN_BASE, SCAN_BASE, TEXT_BASE, TEXT_SIZE } from './layout';
 export { connClose, connOpen, connPause, connRelease } from './conn';
 export {
+  applyStaged,
   CONN_ALIVE,
   CONN_ALIVE_MASK,
   dumpNext,

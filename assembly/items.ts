@@ -25,7 +25,7 @@
  * Invariant: the buffer always has 16 bytes of slack behind its end.
  */
 import { alloc, free } from './alloc';
-import { conn, connAnswered, connClosed } from './conn';
+import { connClosed } from './conn';
 import {
   count,
   F_APPLYING,
@@ -39,12 +39,15 @@ import {
   pad4,
 } from './front';
 import { check } from './memory';
+import { MSG_REPLY_TOO_LONG } from './messages';
 import {
   EVENT_APPLIED,
   EVENT_GAP,
   emit,
   lineEnd,
   NOBODY,
+  outputBytes,
+  outputWaiting,
   putText,
   replyBegin,
   replyInteger,
@@ -74,6 +77,9 @@ export const LIST_HEADER: u32 = 32;
 const FIRST_LIST: u32 = 1024;
 const LARGEST_LIST: u32 = (64 << 20) - 64;
 const SLACK: u32 = 16;
+
+/** When so many bytes of replies wait for an entry's end, its reads are refused: they cannot be handed out before. */
+const MOST_WAITING: u32 = 256 << 20;
 
 const UNDECIDED: u32 = 0;
 const GIVEN_UP: u32 = 1;
@@ -172,9 +178,10 @@ function dropFirst(): void {
 function answerSide(item: usize): void {
   const slot = itemSlot(item);
   const kind = itemKind(item);
-  if (connClosed(slot)) return connAnswered(conn(slot));
+  if (connClosed(slot)) return answerNothing(slot);
   if (kind == ITEM_MESSAGE || kind == ITEM_TEXT) return answerConstant(item);
   count(F_READS);
+  if (outputBytes() > MOST_WAITING) return answerWith(item, MSG_REPLY_TOO_LONG, 0);
   if (kind == ITEM_GET) answerGet(item, true);
   else if (kind == ITEM_EXISTS) answerExists(item, true);
   else if (kind == ITEM_MGET) answerMget(item, true);
@@ -183,6 +190,12 @@ function answerSide(item: usize): void {
     replyBegin(slot);
     replyInteger(userKeys());
   }
+}
+
+/** An empty line for a client that is gone: it counts, and nobody will see it. */
+function answerNothing(slot: u32): void {
+  replyBegin(slot);
+  lineEnd();
 }
 
 /** Answers a MESSAGE or TEXT. */
@@ -201,8 +214,8 @@ export function answerWith(item: usize, forReads: u32, forWrites: u32): void {
   replyMessage(kind == ITEM_COMMAND ? forWrites : forReads);
 }
 
-/** Answers lists that were given up, as far as all before them are decided. */
-function settleGivenUp(): void {
+/** Answers lists that were given up, as far as all before them are decided, and their replies released. */
+export function settleGivenUp(): void {
   while (load<u32>(F_SEALED_FIRST) != 0) {
     let list: usize = load<u32>(F_SEALED_FIRST);
     while (list != 0 && load<u32>(list, 12) == ANSWERED) list = load<u32>(list);
@@ -228,7 +241,7 @@ export function itemsGiveUp(sequence: u64, forReads: u32, forWrites: u32): void 
   store<u32>(list, GIVEN_UP, 12);
   store<u32>(list, forReads, 24);
   store<u32>(list, forWrites, 28);
-  settleGivenUp();
+  if (!outputWaiting()) settleGivenUp();
 }
 
 /** Gives up the items of the open entry: they have no sequence yet. */
@@ -239,7 +252,7 @@ export function itemsGiveUpOpen(message: u32): void {
   store<u32>(list, GIVEN_UP, 12);
   store<u32>(list, message, 24);
   store<u32>(list, message, 28);
-  settleGivenUp();
+  if (!outputWaiting()) settleGivenUp();
 }
 
 /**

@@ -8,13 +8,18 @@
  *               4  u32  bytes that follow
  *               8  replies, whole lines; or the event's argument, u64
  *
- * F_OUT +  0  u32  block being filled (0: none)    4  u32  first block of its chain    8  u32  place of the next byte
- *       + 12  u32  end of what may be written      16 u32  record of the last reply, if more may join it
- *       + 20  u32  start of the line               24 u32  its slot                     28 u32  1: it answers an item
- *       + 32  u32  start of what must stay in one piece
- *       + 36  u32  bytes in the filled blocks      40 u32  first block handed to the host
- *       + 44  u32  bytes when the call began
+ * F_OUT, a chain being filled:
+ *    0  u32  block being filled (0: none)    4  u32  first block    8  u32  place of the next byte    12  u32  end of what may be written
+ *   16  u32  record of the last reply, if more may join it         20  u32  bytes in the filled blocks
+ * F_OUT, the line begun, and the rest:
+ *   24  u32  start of the line              28  u32  its slot        32  u32  1: it answers an item
+ *   36  u32  start of what must stay in one piece                   40  u32  block handed to the host
+ *   44  u32  bytes when the slice began     48  u32  1: `apply` writes, into its own chain
+ * F_OUT_OTHER: the chain that is not being filled
  * ```
+ *
+ * Nobody may learn of a write that others cannot read yet. So what `apply` writes goes into a chain of its own, which is
+ * appended to the other one when the state is published (`outputRelease`); only then the items count as answered.
  *
  * A line is begun, written piece by piece and ended; only then its length is judged: a reply over the limit is replaced by
  * an error. Replies for the same slot that follow one another share a record. Lines of three slots that are nobody's:
@@ -24,12 +29,12 @@
  */
 import { alloc, free } from './alloc';
 import { connClosed, connReplied, connReuse } from './conn';
-import { copyLoose, F_MAX_REPLY, F_OUT, FAIL_OUTPUT } from './front';
+import { copyLoose, F_MAX_REPLY, F_OUT, F_OUT_OTHER, FAIL_OUTPUT } from './front';
 import { putJsonString } from './json';
 import { check } from './memory';
 import { MSG_NIL, MSG_OK, MSG_REPLY_TOO_LONG } from './messages';
 import { messageLength, messageText } from './text';
-import { putDecimal } from './words';
+import { findNewline, putDecimal } from './words';
 
 export const NOBODY: u32 = 0xffffffff;
 export const RESULT: u32 = 0xfffffffe;
@@ -56,13 +61,15 @@ const O_FIRST: usize = F_OUT + 4;
 const O_AT: usize = F_OUT + 8;
 const O_END: usize = F_OUT + 12;
 const O_RECORD: usize = F_OUT + 16;
-const O_LINE: usize = F_OUT + 20;
-const O_SLOT: usize = F_OUT + 24;
-const O_ANSWERS: usize = F_OUT + 28;
-const O_KEEP: usize = F_OUT + 32;
-const O_FILLED: usize = F_OUT + 36;
+const O_FILLED: usize = F_OUT + 20;
+const CHAIN_BYTES: u32 = 24;
+const O_LINE: usize = F_OUT + 24;
+const O_SLOT: usize = F_OUT + 28;
+const O_ANSWERS: usize = F_OUT + 32;
+const O_KEEP: usize = F_OUT + 36;
 const O_HANDED: usize = F_OUT + 40;
 const O_MARK: usize = F_OUT + 44;
+const O_APPLYING: usize = F_OUT + 48;
 
 // @ts-ignore: decorator
 @inline
@@ -217,9 +224,10 @@ export function lineEnd(): void {
   if (slot > LAST_SLOT) return;
   const bytes = load<u32>(O_AT) - load<u32>(O_LINE) - 1;
   const record: usize = load<u32>(O_RECORD);
-  if (connClosed(slot)) store<u32>(O_AT, load<u32>(O_LINE));
+  const applying = load<u32>(O_APPLYING) != 0;
+  if (connClosed(slot) && !applying) store<u32>(O_AT, load<u32>(O_LINE));
   else store<u32>(record, load<u32>(O_AT) - <u32>record - 8, 4);
-  if (load<u32>(O_ANSWERS) != 0) connReplied(slot, bytes);
+  if (load<u32>(O_ANSWERS) != 0 && !applying) connReplied(slot, bytes);
 }
 
 /** Start of the line that was written for slot TEXT; its bytes end at `outputAt`. */
@@ -385,9 +393,71 @@ export function sliceFull(): bool {
   return outputBytes() - load<u32>(O_MARK) >= ENOUGH;
 }
 
+/** Changes to the other chain and back. */
+function changeChain(applying: u32): void {
+  for (let i: u32 = 0; i < CHAIN_BYTES; i += 8) {
+    const word = load<u64>(F_OUT + i);
+    store<u64>(F_OUT + i, load<u64>(F_OUT_OTHER + i));
+    store<u64>(F_OUT_OTHER + i, word);
+  }
+  store<u32>(O_APPLYING, applying);
+}
+
+/** What is written from now on waits for `outputRelease`. */
+export function outputApplying(): void {
+  changeChain(1);
+}
+
+/** The end of what `outputApplying` began. */
+export function outputApplied(): void {
+  changeChain(0);
+}
+
+/** Whether something waits for `outputRelease`. */
+export function outputWaiting(): bool {
+  return load<u32>(F_OUT_OTHER) != 0;
+}
+
+/** The state is published: appends the chain of `apply` to the other one, and counts its lines as answers. */
+export function outputRelease(): void {
+  let block: usize = load<u32>(F_OUT_OTHER + 4);
+  if (block == 0) return;
+  const last: usize = load<u32>(F_OUT_OTHER);
+  const end = load<u32>(F_OUT_OTHER + 8);
+  const old: usize = load<u32>(O_BLOCK);
+  if (old != 0) {
+    endBlock(old, load<u32>(O_AT));
+    store<u32>(old, <u32>block);
+    store<u32>(F_OUT_OTHER + 20, load<u32>(F_OUT_OTHER + 20) + load<u32>(O_FILLED));
+    store<u32>(F_OUT_OTHER + 4, load<u32>(O_FIRST));
+  }
+  memory.copy(F_OUT, F_OUT_OTHER, CHAIN_BYTES);
+  memory.fill(F_OUT_OTHER, 0, CHAIN_BYTES);
+  while (true) {
+    const next: usize = load<u32>(block);
+    countAnswers(block + BLOCK_HEADER, block == last ? end : load<u32>(block, 4));
+    if (block == last) return;
+    block = next;
+  }
+}
+
+/** Counts the lines of a block's replies as answers. */
+function countAnswers(at: usize, end: usize): void {
+  while (at + 8 <= end) {
+    const tag = load<u32>(at);
+    const stop = at + 8 + load<u32>(at, 4);
+    for (let line = at + 8; tag <= LAST_SLOT && line < stop; ) {
+      const newline = findNewline(line, stop);
+      connReplied(tag, <u32>(newline - line));
+      line = newline + 1;
+    }
+    at = (stop + 3) & ~3;
+  }
+}
+
 /** True when nothing waits for the host and nothing is being handed out. */
 export function outputIdle(): bool {
-  return load<u32>(O_BLOCK) == 0 && load<u32>(O_HANDED) == 0;
+  return load<u32>(O_BLOCK) == 0 && load<u32>(O_HANDED) == 0 && !outputWaiting();
 }
 
 /** Frees the block handed out last and returns the next one that waits, or 0. What arises meanwhile fills other blocks. */

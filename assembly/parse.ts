@@ -107,6 +107,7 @@ const SHOWN: u32 = 80;
 
 /** Deals with one line (without its end). */
 export function parseLine(c: usize, p: usize, end: usize): u32 {
+  if (connTxn(c) != 0) txnUsed(connTxn(c));
   const bad = splitLine(p, end);
   if (bad != 0) return constant(c, bad);
   const words = wordCount();
@@ -150,7 +151,6 @@ function inTransactionLine(c: usize, command: usize, p: usize, end: usize): u32 
     if (code == CMD_COMMIT) connClear(c, IS_EXPIRED);
     return constant(c, MSG_TRANSACTION_EXPIRED);
   }
-  txnUsed(connTxn(c));
   if (code == CMD_BEGIN) return constant(c, MSG_IN_TRANSACTION);
   if (!commandInTransaction(command)) {
     return constantWord(c, MSG_NOT_IN_TRANSACTION, commandName(command), commandNameLength(command));

@@ -250,8 +250,7 @@ export class WasmStore implements Store {
     const { u8, u32, f64 } = this.kernel;
     const args = this.argsAt / 4;
     const from = u32[args + 3]!;
-    const record = Buffer.allocUnsafeSlow(u32[args + 4]!);
-    record.set(u8.subarray(from, from + record.length));
+    const record = u8.slice(from, from + u32[args + 4]!);
     return { sequence: f64[this.argsAt / 8]!, record, payloadCrc: u32[args + 2]! };
   }
 
@@ -291,7 +290,7 @@ export class WasmStore implements Store {
   }
 
   apply(): 'done' | 'more' | 'no-memory' {
-    const outcome = this.exports.apply!();
+    const outcome = this.exports.applyStaged!();
     return outcome === Outcome.done ? 'done' : outcome === Outcome.more ? 'more' : 'no-memory';
   }
 
