@@ -75,7 +75,7 @@ export class Workload {
     // What recovery took for good, and what is acknowledged on top of it, survives the next crash.
     const vote = { ...log.vote, term: log.vote.term + 1, vote: 3 };
     log.saveVote(vote);
-    const more = entry(log.lastIndex() + 1, 1_000_000, 900);
+    const more = entry(log.lastIndex() + 1, 1_000_000, 100);
     await persist(log, [more]);
     disk.crash('drop');
     const again = await open(disk, SMALL);
