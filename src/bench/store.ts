@@ -16,7 +16,7 @@
  * - p99Micros: per call (one call is one batch), over calls that are timed one by one.
  * - maxPauseMs: the longest time between two readings of the clock, so a garbage collection between calls counts.
  * - bytesPerKey: what filling an empty store added, divided by the keys: heap and external memory as V8 counts them after
- *   a collection; for the kernel, whose memory V8 does not count, the growth of the process.
+ *   a collection, and the pages of the kernel's memory, which V8 does not count.
  *
  * `set get delete mixed` are batches of plain operations (mixed: half reads, half writes); `txn` are COMMITs that check two keys
  * and write them; `encode` is feed, ingest and seal of `SET` lines: from a client's bytes to the bytes of an entry.
