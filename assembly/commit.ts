@@ -29,6 +29,7 @@ import {
   sizeOf,
   touchWindow,
   WINDOW,
+  allocWindow,
   WINDOW_BLOCK,
   WINDOW_ENTRY,
   WINDOW_OPERATION,
@@ -36,7 +37,7 @@ import {
 } from './operate';
 import { replyMessage, replyMessageWord, replyOk } from './output';
 import { logicalSize, recRevision } from './record';
-import { growSome, homeSlot, locate, slotRecord } from './table';
+import { growSome, locate } from './table';
 import { CODE_SET, HEAD, HEAD_KEY, HEAD_VALUE } from './validate';
 import { nextRevision, removeRecord } from './version';
 
@@ -130,17 +131,14 @@ function withinLimit(): bool {
 function checkWindow(at: u32): i32 {
   const n = min(get(CS_CHECKS), WINDOW);
   let p = at;
-  let sum: u32 = 0;
   for (let i: u32 = 0; i < n; i++) {
     const entry = SCRATCH_BASE + i * WINDOW_ENTRY;
     const keyLen = load<u32>(p);
-    const hash = hashKey(p + HEAD, keyLen);
-    store<u64>(entry, hash);
+    store<u64>(entry, hashKey(p + HEAD, keyLen));
     store<u32>(entry, p, WINDOW_OPERATION);
-    sum += slotRecord(homeSlot(hash));
     p += HEAD + pad4(keyLen);
   }
-  store<u32>(SCRATCH_BASE + WINDOW * WINDOW_ENTRY, sum);
+  touchWindow(n);
   for (let i: u32 = 0; i < n; i++) {
     const entry = SCRATCH_BASE + i * WINDOW_ENTRY;
     const check = load<u32>(entry, WINDOW_OPERATION);
@@ -160,7 +158,7 @@ function checkWindow(at: u32): i32 {
 /** What a window of operations would change of the logical bytes. */
 function judgeWindow(at: u32): i32 {
   const n = fillWindow(at, get(CS_END));
-  touchWindow(n, false);
+  touchWindow(n);
   let growth = load<i64>(COMMIT_STATE, CS_GROWTH);
   let p = at;
   for (let i: u32 = 0; i < n; i++) {
@@ -180,7 +178,8 @@ function judgeWindow(at: u32): i32 {
 
 function writeWindow(at: u32): i32 {
   const n = fillWindow(at, get(CS_END));
-  touchWindow(n, true);
+  touchWindow(n);
+  allocWindow(n);
   const revision = load<u64>(COMMIT_STATE, CS_REVISION);
   let p = at;
   for (let i: u32 = 0; i < n; i++) {

@@ -27,7 +27,7 @@ import { alloc, free } from './alloc';
 import { commitSome } from './commit';
 import { hashKey } from './hash';
 import { itemsCommandSlot, YIELD } from './items';
-import { OPERATE_STATE, SCRATCH_BASE } from './layout';
+import { HEAP_BASE, OPERATE_STATE, SCRATCH_BASE } from './layout';
 import { check, copy, equal, FAIL_MEMORY, pad4 } from './memory';
 import { MSG_NOT_INTEGER, MSG_OUT_OF_MEMORY, MSG_OVERFLOW } from './messages';
 import { NOBODY, RESULT, replyBegin, replyInteger, replyMessage, replyNil, replyOk, replyString } from './output';
@@ -45,7 +45,7 @@ import {
   recValueLen,
 } from './record';
 import { stateHash } from './statehash';
-import { growSome, homeSlot, locate, slotRecord } from './table';
+import { growSome, homeSlot, likelyRecord, locate, slotRecord } from './table';
 import {
   CODE_CAS,
   CODE_COMMIT,
@@ -133,7 +133,9 @@ export function operateSome(budget: i32): u32 {
       left = commitSome(before, left);
     } else {
       const operations = fillWindow(before, get(OS_END));
-      touchWindow(operations, true);
+      touchWindow(operations);
+      allocWindow(operations);
+      if (get(OS_WHO) == FOR_RUN) touchValues(operations);
       const done = workWindow(operations);
       left -= done + <i32>((get(OS_PLACE) - before) >> 10);
       if (done < <i32>operations) return OUTPUT_FULL;
@@ -149,41 +151,69 @@ export function pastOperation(at: u32, bytes: u32): void {
 
 // ---- the window
 
-/** Hashes the keys of operations from `at` on, up to a COMMIT, `last` or the window's end, and touches their slots. Returns how many. */
+/** Hashes the keys of operations from `at` on, up to a COMMIT, `last` or the window's end. Returns how many. */
 export function fillWindow(at: u32, last: u32): u32 {
   const end = min(last, at + WINDOW_BYTES);
-  let sum: u32 = 0;
   let p = at;
   let entry = SCRATCH_BASE;
   while (p < end && entry < SCRATCH_BASE + WINDOW * WINDOW_ENTRY) {
     if (<u32>load<u8>(p) == CODE_COMMIT) break;
     const keyLen = load<u32>(p, HEAD_KEY);
-    const hash = hashKey(p + HEAD, keyLen);
-    store<u64>(entry, hash);
+    store<u64>(entry, hashKey(p + HEAD, keyLen));
     store<u32>(entry, p, WINDOW_OPERATION);
-    sum += slotRecord(homeSlot(hash));
     p += HEAD + pad4(keyLen + load<u32>(p, HEAD_VALUE));
     entry += WINDOW_ENTRY;
   }
-  set(OS_TOUCHED, sum);
   return (entry - SCRATCH_BASE) / WINDOW_ENTRY;
 }
 
-/** Touches the records that the slots point to, and (`fresh`) gets memory for new ones. */
-export function touchWindow(operations: u32, fresh: bool): void {
-  let sum: u32 = 0;
+/**
+ * Touches, in loops so short that many misses are under way at once: the slots of the window's keys, then the records that
+ * they point to.
+ */
+export function touchWindow(operations: u32): void {
   const end = SCRATCH_BASE + operations * WINDOW_ENTRY;
+  let sum: u32 = 0;
+  for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) sum += load<u32>(homeSlot(load<u64>(entry)));
   for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) {
-    const old = slotRecord(homeSlot(load<u64>(entry)));
-    if (old != 0) sum += load<u32>(old, REC_KEY_LENGTH);
+    const record = likelyRecord(load<u64>(entry));
+    sum += load<u32>(record, REC_KEY_LENGTH) + load<u32>(record, REC_KEY);
+  }
+  set(OS_TOUCHED, sum);
+}
+
+/** Gets memory for the records of the window's SETs, and touches it: the stores to come then find it in the cache. */
+export function allocWindow(operations: u32): void {
+  const end = SCRATCH_BASE + operations * WINDOW_ENTRY;
+  let sum: u32 = 0;
+  for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) {
     const at = load<u32>(entry, WINDOW_OPERATION);
     let block: u32 = 0;
-    if (fresh && <u32>load<u8>(at) == CODE_SET) {
+    if (<u32>load<u8>(at) == CODE_SET) {
       const bytes = REC_KEY + load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
       block = newBlock(bytes);
-      for (let i: u32 = 0; i < min(bytes, TOUCH_BYTES); i += CACHE_LINE) sum += load<u32>(block + i);
     }
     store<u32>(entry, block, WINDOW_BLOCK);
+  }
+  for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) {
+    const block = load<u32>(entry, WINDOW_BLOCK);
+    if (block == 0) continue;
+    const at = load<u32>(entry, WINDOW_OPERATION);
+    const bytes = min(REC_KEY + load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE), TOUCH_BYTES);
+    for (let i: u32 = 0; i < bytes; i += CACHE_LINE) sum += load<u32>(block + i);
+  }
+  set(OS_TOUCHED, sum);
+}
+
+/** Touches the values that the window's GETs will read. */
+function touchValues(operations: u32): void {
+  const end = SCRATCH_BASE + operations * WINDOW_ENTRY;
+  let sum: u32 = 0;
+  for (let entry = SCRATCH_BASE; entry < end; entry += WINDOW_ENTRY) {
+    if (<u32>load<u8>(load<u32>(entry, WINDOW_OPERATION)) != CODE_GET) continue;
+    const record = likelyRecord(load<u64>(entry));
+    const bytes = min(REC_KEY + recKeyLen(record) + recValueLen(record), TOUCH_BYTES);
+    if (record >= HEAP_BASE) for (let i = CACHE_LINE; i < bytes; i += CACHE_LINE) sum += load<u32>(record + i);
   }
   set(OS_TOUCHED, sum);
 }

@@ -335,8 +335,24 @@ export function tableBytes(): u64 {
   return bytes;
 }
 
+/** The record that a key with this hash most likely has, found without looking at any record; or an address that may be read. */
+// @ts-ignore: decorator
+@inline
+export function likelyRecord(hash: u64): u32 {
+  const slots = word(TS_SLOTS);
+  const log = <u64>word(TS_LOG);
+  const mask = ((<u32>1 << <u32>log) - 1) << 3;
+  let at = <u32>(hash >> (64 - log)) << 3;
+  let slot = load<u64>(slots + at);
+  while (slot != 0 && (slot ^ hash) >> SLOT_ADDRESS_BITS != 0) {
+    at = (at + 8) & mask;
+    slot = load<u64>(slots + at);
+  }
+  return <u32>(slot << 4);
+}
+
 /** Hashes a key and touches the slot and the record that it probably has; the result means nothing. */
 export function touch(key: u32, keyLen: u32): u32 {
-  const record = slotRecord(homeSlot(hashKey(key, keyLen)));
-  return record > NO_RECORD ? load<u32>(record, REC_KEY_LENGTH) : 0;
+  const record = likelyRecord(hashKey(key, keyLen));
+  return load<u32>(record, REC_KEY_LENGTH) + load<u32>(record, REC_KEY);
 }
