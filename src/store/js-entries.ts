@@ -87,13 +87,19 @@ export class Entries implements OwnEntries, CommandSink {
     if (this.applying !== undefined || this.deferred.length > 0) return;
     for (const sealed of this.sealed) {
       if (sealed.givenUp === undefined) break;
-      const { items } = sealed;
-      sealed.items = new ItemList();
-      for (let at = 0; at < items.length; at++) {
-        this.replies.answer(items.connections[at]!, this.lineWithout(items, at, sealed.givenUp));
-      }
+      this.deferWithout(sealed, sealed.givenUp);
     }
-    while (this.sealed[0]?.sequence === 0 && this.sealed[0].givenUp !== undefined) this.sealed.shift();
+    while (this.sealed[0]?.sequence === 0) this.sealed.shift();
+    this.handOut();
+  }
+
+  /** The replies to what was given up; nobody waits for it any more. */
+  private deferWithout(sealed: Sealed, givenUp: NonNullable<Sealed['givenUp']>): void {
+    const { items } = sealed;
+    sealed.items = new ItemList();
+    for (let at = 0; at < items.length; at++) {
+      this.deferred.push({ connection: items.connections[at]!, line: this.lineWithout(items, at, givenUp), event: 0 });
+    }
   }
 
   /** What an item is told whose entry was given up: constants keep their reply. */
@@ -104,8 +110,13 @@ export class Entries implements OwnEntries, CommandSink {
   }
 
   begin(sequence: number): CommandSink {
-    const first = this.sealed[0];
+    let first = this.sealed[0];
+    for (; first?.sequence === 0; first = this.sealed[0]) {
+      if (first.givenUp !== undefined) this.deferWithout(first, first.givenUp);
+      this.sealed.shift();
+    }
     if (first?.sequence !== sequence) return nobody;
+    if (first.givenUp !== undefined) this.deferWithout(first, first.givenUp);
     this.sealed.shift();
     this.applying = first.items;
     this.at = 0;
@@ -144,12 +155,16 @@ export class Entries implements OwnEntries, CommandSink {
   /** The entries that were carried out are published: hands out their replies. */
   flush(): void {
     if (this.deferred.length === 0) return;
+    this.handOut();
+    this.settle();
+  }
+
+  private handOut(): void {
     const { deferred } = this;
     this.deferred = [];
     for (const { connection, line, event } of deferred) {
       if (connection !== undefined) this.replies.answer(connection, line as string);
       else this.replies.output.event(event as StoreEvent, undefined, line as number);
     }
-    this.settle();
   }
 }

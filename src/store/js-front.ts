@@ -146,8 +146,9 @@ export class Front {
 
   /** A cause to hold the connection may be gone. */
   private wake(connection: Connection): void {
-    if (connection.closed || connection.blocked) return;
-    if (connection.held || (connection.finished && connection.pending > 0)) this.enqueue(connection);
+    if (connection.closed) return;
+    const waiting = connection.held || (connection.finished && connection.pending > 0);
+    if (waiting && !connection.blocked) this.enqueue(connection);
     else this.closeIfDone(connection);
   }
 

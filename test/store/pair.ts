@@ -1,0 +1,263 @@
+/**
+ * Two stores that are driven with the same calls, and compared after each: replies, events, sealed bytes, and at rest
+ * contents, hashes and counters. The first difference throws, with the calls that led to it.
+ */
+import { RECORD_HEADER_BYTES, sealRecord } from '../../src/log/record.js';
+import { EntryType, type GiveUp, type SealedEntry, type Store, StoreEvent } from '../../src/store/store.js';
+import { bytesOf, textOf } from './harness.js';
+
+/** A connection of both: its slots may differ. */
+interface Client {
+  readonly id: number;
+  readonly slots: readonly number[];
+  finished: boolean;
+  paused: boolean;
+}
+
+/** An own entry that is not decided. */
+interface Undecided {
+  readonly sequence: number;
+  versions: SealedEntry[];
+}
+
+const TRACE = 40;
+
+export class Pair {
+  readonly stores: readonly Store[];
+  readonly records: Uint8Array[] = [];
+  readonly clients: Client[] = [];
+  undecided: Undecided[] = [];
+  /** Clients whose control command waits for `release`. */
+  controls: Client[] = [];
+  nowMs = 1_000;
+  private readonly trace: string[] = [];
+  private nextClient = 1;
+
+  constructor(...stores: readonly Store[]) {
+    this.stores = stores;
+  }
+
+  private note(call: string): void {
+    this.trace.push(call);
+    if (this.trace.length > TRACE) this.trace.shift();
+  }
+
+  /** Makes the same call on each and compares the results. */
+  private both<T>(what: string, call: (store: Store, i: number) => T, show: (result: T) => string = String): T {
+    this.note(what);
+    const results = this.stores.map(call);
+    const shown = results.map(show);
+    if (shown.some((text) => text !== shown[0])) this.differ(what, shown);
+    return results[0]!;
+  }
+
+  private differ(what: string, shown: readonly string[]): never {
+    const sides = this.stores.map((store, i) => `--- ${store.kind}\n${shown[i]}`).join('\n');
+    throw new Error(`the stores differ in ${what}:\n${sides}\n--- the last calls\n${this.trace.join('\n')}`);
+  }
+
+  open(): Client {
+    const slots: number[] = [];
+    this.both(
+      'open',
+      (store) => slots.push(store.open()),
+      () => '',
+    );
+    const client = { id: this.nextClient++, slots, finished: false, paused: false };
+    this.clients.push(client);
+    return client;
+  }
+
+  close(client: Client): void {
+    this.both(`close ${client.id}`, (store, i) => store.close(client.slots[i]!));
+    this.clients.splice(this.clients.indexOf(client), 1);
+    this.controls = this.controls.filter((other) => other !== client);
+  }
+
+  feed(client: Client, text: string): void {
+    this.both(`feed ${client.id} ${JSON.stringify(text)}`, (store, i) => store.feed(client.slots[i]!, bytesOf(text)));
+  }
+
+  finish(client: Client): void {
+    client.finished = true;
+    this.both(`finish ${client.id}`, (store, i) => store.finish(client.slots[i]!));
+  }
+
+  pause(client: Client, on: boolean): void {
+    client.paused = on;
+    this.both(`pause ${client.id} ${on}`, (store, i) => store.pause(client.slots[i]!, on));
+  }
+
+  release(client: Client): void {
+    this.controls.splice(this.controls.indexOf(client), 1);
+    this.both(`release ${client.id}`, (store, i) => store.release(client.slots[i]!));
+  }
+
+  ingest(): void {
+    this.both(`ingest ${this.nowMs}`, (store) => store.ingest(this.nowMs));
+    this.drain();
+    this.both('openCommands', (store) => store.openCommands);
+    this.both('openBytes', (store) => (store.openCommands === 0 ? 0 : store.openBytes));
+    this.both('gathered', (store) => store.gathered);
+  }
+
+  expire(sinceMs: number): void {
+    this.both(`expire ${sinceMs}`, (store) => store.expire(sinceMs));
+  }
+
+  /** Takes what both have produced: the same for each client, and the same about entries. */
+  drain(): void {
+    const shown = this.stores.map((store, i) => this.drainOne(store, i));
+    if (shown.some((text) => text !== shown[0])) this.differ('drain', shown);
+  }
+
+  private drainOne(store: Store, i: number): string {
+    const said = new Map<number, string>();
+    const entries: string[] = [];
+    const say = (slot: number, text: string) => {
+      const client = this.clients.find((one) => one.slots[i] === slot);
+      if (client === undefined) throw new Error(`${store.kind}: output for slot ${slot}, which is not open`);
+      said.set(client.id, (said.get(client.id) ?? '') + text);
+      return client;
+    };
+    store.drain({
+      output: (slot, bytes, start, end) => void say(slot, textOf(bytes.subarray(start, end))),
+      event: (kind, slot, arg) => {
+        if (kind === StoreEvent.applied || kind === StoreEvent.gap) entries.push(`${kind}:${arg}`);
+        else if (kind === StoreEvent.close) say(slot, '<close>');
+        else if (kind === StoreEvent.control) {
+          const client = say(slot, `<control ${arg}>`);
+          if (i === 0) this.controls.push(client);
+        } else say(slot, '');
+        if (i === 0 && kind === StoreEvent.applied) {
+          this.undecided = this.undecided.filter((one) => one.sequence !== arg);
+        }
+      },
+    });
+    const clients = [...said].filter(([, text]) => text !== '').sort(([a], [b]) => a - b);
+    return `${entries.join(' ')} ${JSON.stringify(clients)}`;
+  }
+
+  seal(): void {
+    const sealed: (SealedEntry | undefined)[] = [];
+    this.both(
+      'seal',
+      (store) => {
+        const entry = store.seal();
+        sealed.push(entry);
+        return entry;
+      },
+      (entry) =>
+        entry ? `${entry.sequence} ${entry.payloadCrc} ${Buffer.from(entry.record).toString('hex')}` : 'nothing',
+    );
+    const entry = sealed[0];
+    if (entry) this.undecided.push({ sequence: entry.sequence, versions: [entry] });
+  }
+
+  giveUp(entry: Undecided, why: GiveUp, mayHaveLeft: boolean): void {
+    const empty = this.both(
+      `giveUp ${entry.sequence} ${why} ${mayHaveLeft}`,
+      (store) => store.giveUp(entry.sequence, why, mayHaveLeft),
+      (sealed) => `${sealed.sequence} ${sealed.payloadCrc} ${Buffer.from(sealed.record).toString('hex')}`,
+    );
+    entry.versions = mayHaveLeft ? [...entry.versions, empty] : [empty];
+    this.drain();
+  }
+
+  giveUpOpen(why: GiveUp): void {
+    this.both(`giveUpOpen ${why}`, (store) => store.giveUpOpen(why));
+    this.drain();
+  }
+
+  /** Gives a payload behind its room the next place in the log. */
+  commit(entry: { readonly record: Uint8Array; readonly payloadCrc: number }, type: number, name: string): void {
+    const record = new Uint8Array(entry.record);
+    const index = this.records.length + 1;
+    const { crc32c } = this.stores[0]!;
+    sealRecord(record, { index, term: 1, logTime: index, wall: 0, type }, entry.payloadCrc, crc32c);
+    this.records.push(record);
+    this.note(`commit ${index}: ${name}`);
+    for (const store of this.stores) {
+      while (!store.stage(record)) if (store.apply() === 'no-memory') throw new Error(`${store.kind}: no memory`);
+    }
+  }
+
+  commitPayload(payload: Uint8Array, type: number, name: string): void {
+    const record = new Uint8Array(RECORD_HEADER_BYTES + payload.length);
+    record.set(payload, RECORD_HEADER_BYTES);
+    this.commit({ record, payloadCrc: this.stores[0]!.crc32c(payload) }, type, name);
+  }
+
+  commitOwn(entry: Undecided, version: SealedEntry): void {
+    this.commit(version, EntryType.data, `own ${entry.sequence}`);
+  }
+
+  apply(): void {
+    this.both('apply', (store) => {
+      for (;;) {
+        const outcome = store.apply();
+        if (outcome !== 'more') return outcome;
+      }
+    });
+    this.drain();
+  }
+
+  sealReads(): void {
+    this.both('sealReads', (store) => store.sealReads());
+  }
+
+  evalReads(): void {
+    this.both('evalReads', (store) => {
+      while (!store.evalReads());
+    });
+    this.drain();
+  }
+
+  failReads(why: GiveUp): void {
+    this.both(`failReads ${why}`, (store) => store.failReads(why));
+    this.drain();
+  }
+
+  run(operations: Uint8Array): void {
+    this.both('run', (store) => textOf(store.run(operations)));
+  }
+
+  /** Until nothing is undecided and nothing moves; then everything is compared. */
+  settle(): void {
+    for (const client of this.clients) if (client.paused) this.pause(client, false);
+    for (let quiet = 0; quiet < 2; ) {
+      const before = this.stores.map((store) => JSON.stringify(store.stats()));
+      while (this.controls.length > 0) this.release(this.controls[0]!);
+      this.ingest();
+      this.seal();
+      for (const entry of [...this.undecided]) this.commitOwn(entry, entry.versions[0]!);
+      this.apply();
+      this.evalReads();
+      this.sealReads();
+      this.evalReads();
+      const moved = this.stores.some((store, i) => store.ready || JSON.stringify(store.stats()) !== before[i]);
+      quiet = moved ? 0 : quiet + 1;
+    }
+    this.compare();
+  }
+
+  compare(): void {
+    this.both(
+      'stats',
+      (store) => {
+        const { usedBytes, reservedBytes, ...rest } = store.stats();
+        return rest;
+      },
+      (stats) => JSON.stringify(stats),
+    );
+    this.both(
+      'dump',
+      (store) => store.dump(),
+      (records) =>
+        records
+          .map(({ key, value, revision }) => `${textOf(key)}=${textOf(value)}@${revision}`)
+          .sort()
+          .join('\n'),
+    );
+  }
+}
