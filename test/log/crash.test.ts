@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { fillPattern } from '../../src/log/sector.js';
 import type { CrashMode, DiskStep, SimDisk } from '../../src/sim/disk.js';
-import { open, simDisk, simOptions } from './helper.js';
+import { contents, entry, FOLDER, open, persist, SECOND_SEGMENT, settle, simDisk, simOptions, told } from './helper.js';
 import { type Promised, SMALL, Workload } from './workload.js';
 
 interface CrashPoint {
@@ -77,6 +78,55 @@ describe('A crash', () => {
       }
     }
     expect(checked).toBeGreaterThan(300);
+  });
+});
+
+describe('A batch that was torn as the first of its segment', () => {
+  /** Two entries in the first segment, a torn batch in the second, a spare behind, and room in the first. */
+  async function torn(): Promise<{ disk: SimDisk; whole: string[] }> {
+    const disk = simDisk();
+    const log = await open(disk, SMALL);
+    const entries = [entry(1, 1, 900), entry(2, 1, 100)];
+    for (const each of entries) await persist(log, [each]);
+    await persist(log, [entry(3, 1, 1600)]);
+    await settle();
+    const { identity } = log.folder;
+    await log.close();
+    expect(disk.list(FOLDER).filter((name) => name.endsWith('.seg')).length).toBe(3);
+    const file = disk.content(SECOND_SEGMENT);
+    fillPattern({ identity, generation: 1, segment: 2 }, 1536, file.subarray(1536, 2048));
+    disk.plant(SECOND_SEGMENT, file);
+    return { disk, whole: entries.map(told) };
+  }
+
+  it('is cut off for good, although the next batch goes to the segment before', async () => {
+    const { disk, whole } = await torn();
+    const log = await open(disk, SMALL);
+    expect(contents(log)).toEqual(whole);
+    const more = entry(3, 2, 100);
+    log.append([more]);
+    log.onPersisted = () => disk.crash('drop');
+    log.flush();
+    await settle();
+    expect(contents(await open(disk, SMALL))).toEqual([...whole, told(more)]);
+  });
+
+  it('is cut off as well when a crash interrupts that at any step, whatever it leaves', async () => {
+    const { disk, whole } = await torn();
+    const inner: SimDisk[] = [];
+    disk.onStep = () => inner.push(disk.fork(simOptions()));
+    await open(disk, SMALL);
+    disk.onStep = () => {};
+    expect(inner.length).toBeGreaterThan(8);
+    for (const [step, point] of inner.entries()) {
+      for (let seed = 1; seed <= 8; seed++) {
+        const fork = point.fork(simOptions(seed));
+        fork.crash('tear');
+        await named(`step ${step}, seed ${seed}`, async () => {
+          expect(contents(await open(fork, SMALL))).toEqual(whole);
+        });
+      }
+    }
   });
 });
 

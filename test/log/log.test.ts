@@ -115,6 +115,26 @@ describe('A log', () => {
     ]);
   });
 
+  it('may be superseded and shortened while a write waits for its segment', async () => {
+    const disk = simDisk();
+    const log = await open(disk, { segmentBytes: 4096 });
+    await persist(log, [entry(1, 1, 2500)]);
+    const late = log.lastIndex();
+    disk.hold();
+    log.append([entry(2, 1, 900), entry(3, 1, 900), entry(4, 1, 900)]);
+    log.flush();
+    const newer = entry(2, 2, 10);
+    log.append([newer]);
+    log.flush();
+    disk.letGo();
+    await settle();
+    expect([late, log.lastIndex()]).toEqual([1, 2]);
+    await log.close();
+    const again = await open(disk, { segmentBytes: 4096 });
+    expect(contents(again)[1]).toEqual(told(newer));
+    expect(again.lastIndex()).toBe(2);
+  });
+
   it('is superseded from an index on, in memory and over restarts', async () => {
     const disk = simDisk();
     let log = await open(disk, { segmentBytes: 2048 });
@@ -268,6 +288,22 @@ describe('Term, vote and founding record', () => {
     expect(() => log.saveVote({ term: 3, vote: 1, starts: 2 })).toThrow('cannot go to 1');
     expect(() => log.saveVote({ term: 2, vote: 2, starts: 2 })).toThrow('never go back');
     expect(() => log.saveVote({ term: 4, vote: 2, starts: 1 })).toThrow('never go back');
+  });
+
+  it('are taken from the newer copy, whichever that is', async () => {
+    for (const stale of ['vote-1', 'vote-2']) {
+      const disk = simDisk();
+      const log = await open(disk);
+      log.saveVote({ term: 3, vote: 2, starts: 1 });
+      const old = disk.content(`${FOLDER}/${stale}`);
+      log.saveVote({ term: 4, vote: 1, starts: 1 });
+      await log.close();
+      disk.plant(`${FOLDER}/${stale}`, old);
+      const again = await open(disk);
+      expect(again.vote).toEqual({ term: 4, vote: 1, starts: 1 });
+      await again.close();
+      expect(disk.content(`${FOLDER}/vote-1`)).toEqual(disk.content(`${FOLDER}/vote-2`));
+    }
   });
 
   it('of which one copy is bad are taken from the other, and the operator is told', async () => {
