@@ -1,11 +1,34 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
-/** Every test. Whole-cluster tests start real processes from dist/, so at most two files run at a time. */
+/** Tests that start real processes, or measure time: one file at a time, after all others, so that nothing else takes the processor from them. */
+const processes = ['test/cluster/**/*.test.ts', 'test/cli/**/*.long.test.ts'];
+
+/** Every test. */
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'parts',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...processes],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'processes',
+          include: processes,
+          maxWorkers: 1,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });

@@ -275,7 +275,7 @@ class Chaos {
     const { cluster } = this;
     await this.#eventually('SET settled 1', 'OK');
     for (let attempt = 0; attempt < 100; attempt++) {
-      const all = [];
+      const all: Awaited<ReturnType<SimCluster['status']>>[] = [];
       for (const node of cluster.nodes) all.push(await cluster.status(node));
       const same = all.every((s) => s.applied === all[0]!.applied);
       if (same && all.every((s) => s.stateHash === all[0]!.stateHash)) return;
