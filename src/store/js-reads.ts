@@ -1,29 +1,22 @@
 /**
  * Reads: the gathering batch, the one in flight, and how each kind of read is answered, also at its place in an entry.
- *
- * KEYS goes through all keys in slices, at a revision that it pins, and keeps no more than twice as many as it may list.
  */
 import type { Connection } from './js-connection.js';
 import { ItemKind, ItemList, type KeysQuery } from './js-items.js';
+import { KeysScan } from './js-keys.js';
 import type { Replies } from './js-replies.js';
 import type { Found, Table } from './js-table.js';
 import { quote, type Texts } from './js-text.js';
 import type { GiveUp } from './store.js';
 
-/** Units of work of a slice: a key that is looked up is one, as are so many keys that KEYS passes. */
-const SLICE_UNITS = 2_048;
-const PASSED_A_UNIT = 8;
+/** Keys looked up in a slice, and keys that KEYS deals with in one. */
+const SLICE_KEYS = 2_048;
+const SLICE_LISTED = 4_096;
 
 /** What a read looks at. */
 export interface View {
   find(key: string): Found | undefined;
   count(): number;
-}
-
-interface Scan {
-  readonly keys: IterableIterator<string>;
-  readonly revision: number;
-  found: string[];
 }
 
 export class Reads {
@@ -39,7 +32,7 @@ export class Reads {
   private readonly published: View;
   private flight: ItemList | undefined;
   private at = 0;
-  private scan: Scan | undefined;
+  private scan: KeysScan | undefined;
 
   constructor(table: Table, texts: Texts, replies: Replies, maxReply: number) {
     this.table = table;
@@ -62,7 +55,7 @@ export class Reads {
   evaluate(): boolean {
     const { flight } = this;
     if (flight === undefined) return true;
-    let left = SLICE_UNITS;
+    let left = SLICE_KEYS;
     while (this.at < flight.length) {
       if (left <= 0) return false;
       left -= this.step(flight, this.at);
@@ -91,7 +84,7 @@ export class Reads {
     return why === 'no-leader' ? noLeader : why === 'timeout' ? readTimeout : stopping;
   }
 
-  /** Answers the item at `at`, or goes on with it; the units of work that took. */
+  /** Answers the item at `at`, or goes on with it; how many keys that took. */
   private step(flight: ItemList, at: number): number {
     const connection = flight.connections[at]!;
     const kind = flight.kinds[at]!;
@@ -128,43 +121,23 @@ export class Reads {
     return valueList(keys, (key) => view.find(key)?.value, this.maxReply);
   }
 
-  private stepKeys(connection: Connection, query: KeysQuery): number {
-    this.scan ??= { keys: this.table.allKeys(), revision: this.table.pin(), found: [] };
+  private stepKeys(connection: Connection, { prefix, limit }: KeysQuery): number {
+    this.scan ??= new KeysScan(this.table, prefix, limit, this.maxReply);
     const { scan } = this;
-    const most = SLICE_UNITS * PASSED_A_UNIT;
-    for (let passed = 0; passed < most; passed++) {
-      const next = scan.keys.next();
-      if (next.done) {
-        this.answerKeys(connection, scan, query.limit);
-        return 1 + passed / PASSED_A_UNIT;
-      }
-      const key = next.value;
-      if (!key.startsWith(query.prefix) || this.table.at(key, scan.revision) === undefined) continue;
-      scan.found.push(key);
-      if (scan.found.length >= 2 * query.limit + most) scan.found = smallest(scan.found, query.limit);
+    if (scan.step(SLICE_LISTED)) {
+      this.at++;
+      this.answered++;
+      this.endScan();
+      connection.barrier = false;
+      this.replies.answer(connection, scan.text);
     }
-    return SLICE_UNITS;
-  }
-
-  private answerKeys(connection: Connection, scan: Scan, limit: number): void {
-    this.at++;
-    this.answered++;
-    this.endScan();
-    connection.barrier = false;
-    this.replies.answer(connection, list(smallest(scan.found, limit), quote, this.maxReply));
+    return SLICE_KEYS / 2;
   }
 
   private endScan(): void {
-    if (this.scan === undefined) return;
-    this.table.unpin(this.scan.revision);
+    this.scan?.end();
     this.scan = undefined;
   }
-}
-
-/** The first `limit` in the order of their bytes. */
-function smallest(keys: string[], limit: number): string[] {
-  keys.sort();
-  return keys.slice(0, limit);
 }
 
 export function countExisting(keys: readonly string[], view: Pick<View, 'find'>): number {

@@ -10,7 +10,7 @@
  *     js-text        words of a line, texts of replies        js-entries      own entries and what waits for them
  *     js-connection  one client: its input and its mode        js-encode       the open entry
  *     js-front       from lines to commands to their places   js-apply        committed records: origins, slices
- *     js-reads       batches of reads, KEYS                    js-validate     what makes an entry malformed
+ *     js-reads       batches of reads; js-keys: KEYS           js-validate     what makes an entry malformed
  *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, COMMIT
  *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
  *

@@ -11,7 +11,7 @@ import { Pair } from './pair.js';
 import { configPayload, dataPayload, type TestOrigin, u64 } from './payloads.js';
 import { Dice, RandomInput } from './random-input.js';
 
-const calls = Number(process.env.DIFFERENTIAL_OPS ?? 40_000);
+const calls = Number(process.env.DIFFERENTIAL_OPS ?? 32_000);
 const CALLS_A_SEED = 4_000;
 const reasons: readonly GiveUp[] = ['no-leader', 'timeout', 'stopping'];
 const tight: Partial<StoreLimits> = {
@@ -187,10 +187,10 @@ describe('both stores give the same bytes', () => {
   test('and a difference is found', () => {
     const broken = (options: StoreOptions) => {
       const store = new JsStore(options);
-      const crc = store.stats.bind(store);
-      store.stats = () => ({ ...crc(), keys: crc().keys + (crc().revision > 100 ? 1 : 0) });
+      const stats = store.stats.bind(store);
+      store.stats = () => ({ ...stats(), keys: stats().keys + (stats().revision > 20 ? 1 : 0) });
       return new Pair(store, new JsStore(options));
     };
-    expect(() => play(1, CALLS_A_SEED, broken)).toThrow(/seed 1: the stores differ in stats/);
+    expect(() => play(1, 400, broken)).toThrow(/seed 1: the stores differ in stats/);
   });
 });
