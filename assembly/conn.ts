@@ -35,7 +35,19 @@ import { EVENT_CLOSE, EVENT_HOLD, EVENT_UNHOLD, emit, outputIdle } from './outpu
 import { txnDrop } from './txn';
 
 export const SLOTS: u32 = 65535;
-const CONN_SHIFT: u32 = 7;
+export const CONN_SHIFT: u32 = 7;
+export const C_FLAGS: usize = 0;
+export const C_CAUSE: usize = 4;
+export const C_UNANSWERED: usize = 8;
+export const C_WINDOW: usize = 12;
+export const C_LONGEST: usize = 16;
+export const C_TXN: usize = 20;
+export const C_HELD: usize = 24;
+export const C_HELD_FROM: usize = 28;
+export const C_HELD_END: usize = 32;
+export const C_HELD_SEARCHED: usize = 36;
+export const C_HELD_ROOM: usize = 40;
+export const C_NEXT: usize = 44;
 
 export const IS_OPEN: u32 = 1;
 /** The client is gone: replies are discarded. */
@@ -100,107 +112,107 @@ export function connSlot(c: usize): u32 {
 // @ts-ignore: decorator
 @inline
 export function connFlags(c: usize): u32 {
-  return load<u32>(c);
+  return load<u32>(c, C_FLAGS);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connSet(c: usize, flags: u32): void {
-  store<u32>(c, load<u32>(c) | flags);
+  store<u32>(c, load<u32>(c, C_FLAGS) | flags, C_FLAGS);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connClear(c: usize, flags: u32): void {
-  store<u32>(c, load<u32>(c) & ~flags);
+  store<u32>(c, load<u32>(c, C_FLAGS) & ~flags, C_FLAGS);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connCause(c: usize): u32 {
-  return load<u32>(c, 4);
+  return load<u32>(c, C_CAUSE);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connUnanswered(c: usize): u32 {
-  return load<u32>(c, 8);
+  return load<u32>(c, C_UNANSWERED);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connTxn(c: usize): usize {
-  return load<u32>(c, 20);
+  return load<u32>(c, C_TXN);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connSetTxn(c: usize, txn: usize): void {
-  store<u32>(c, <u32>txn, 20);
+  store<u32>(c, <u32>txn, C_TXN);
 }
 
 // @ts-ignore: decorator
 @inline
 export function connClosed(slot: u32): bool {
-  return (load<u32>(conn(slot)) & IS_CLOSED) != 0;
+  return (load<u32>(conn(slot), C_FLAGS) & IS_CLOSED) != 0;
 }
 
 /** Nothing of the connection is under way. */
 // @ts-ignore: decorator
 @inline
 export function connIdle(c: usize): bool {
-  return load<u32>(c, 8) == 0;
+  return load<u32>(c, C_UNANSWERED) == 0;
 }
 
 /** Counts an item that joined the gathering reads (`IS_READING`) or an entry (`IS_WRITING`). */
 // @ts-ignore: decorator
 @inline
 export function connJoined(c: usize, mode: u32): void {
-  store<u32>(c, load<u32>(c) | mode);
-  store<u32>(c, load<u32>(c, 8) + 1, 8);
+  store<u32>(c, load<u32>(c, C_FLAGS) | mode, C_FLAGS);
+  store<u32>(c, load<u32>(c, C_UNANSWERED) + 1, C_UNANSWERED);
 }
 
 /** Held input that has not been parsed. */
 // @ts-ignore: decorator
 @inline
 export function heldBytes(c: usize): u32 {
-  return load<u32>(c, 32) - load<u32>(c, 28);
+  return load<u32>(c, C_HELD_END) - load<u32>(c, C_HELD_FROM);
 }
 
 /** Address of the first held byte. */
 export function heldAt(c: usize): usize {
-  return load<u32>(c, 24) + load<u32>(c, 28);
+  return load<u32>(c, C_HELD) + load<u32>(c, C_HELD_FROM);
 }
 
 export function heldEnd(c: usize): usize {
-  return load<u32>(c, 24) + load<u32>(c, 32);
+  return load<u32>(c, C_HELD) + load<u32>(c, C_HELD_END);
 }
 
 /** From where on newlines have not been looked for. */
 export function heldScanned(c: usize): usize {
-  return load<u32>(c, 24) + load<u32>(c, 36);
+  return load<u32>(c, C_HELD) + load<u32>(c, C_HELD_SEARCHED);
 }
 
 /** All held input has been searched for a newline in vain. */
 export function heldSearched(c: usize): void {
-  store<u32>(c, load<u32>(c, 32), 36);
+  store<u32>(c, load<u32>(c, C_HELD_END), C_HELD_SEARCHED);
 }
 
 /** Held input up to `at` has been parsed; the buffer goes when that was all. */
 export function heldTake(c: usize, at: usize): void {
-  const start = <u32>at - load<u32>(c, 24);
-  store<u32>(c, start, 28);
-  store<u32>(c, start, 36);
-  if (start == load<u32>(c, 32)) heldDrop(c);
+  const start = <u32>at - load<u32>(c, C_HELD);
+  store<u32>(c, start, C_HELD_FROM);
+  store<u32>(c, start, C_HELD_SEARCHED);
+  if (start == load<u32>(c, C_HELD_END)) heldDrop(c);
 }
 
 export function heldDrop(c: usize): void {
-  if (load<u32>(c, 24) != 0) free(load<u32>(c, 24));
-  store<u32>(c, 0, 24);
-  store<u32>(c, 0, 28);
-  store<u32>(c, 0, 32);
-  store<u32>(c, 0, 36);
-  store<u32>(c, 0, 40);
+  if (load<u32>(c, C_HELD) != 0) free(load<u32>(c, C_HELD));
+  store<u32>(c, 0, C_HELD);
+  store<u32>(c, 0, C_HELD_FROM);
+  store<u32>(c, 0, C_HELD_END);
+  store<u32>(c, 0, C_HELD_SEARCHED);
+  store<u32>(c, 0, C_HELD_ROOM);
 }
 
 /**
@@ -209,31 +221,31 @@ export function heldDrop(c: usize): void {
  */
 export function heldAppend(c: usize, p: usize, n: u32): bool {
   if (n == 0) return true;
-  const end = load<u32>(c, 32);
-  if (end + n > load<u32>(c, 40) && !heldRoom(c, n)) return false;
-  memory.copy(load<u32>(c, 24) + load<u32>(c, 32), p, n);
-  store<u32>(c, load<u32>(c, 32) + n, 32);
+  const end = load<u32>(c, C_HELD_END);
+  if (end + n > load<u32>(c, C_HELD_ROOM) && !heldRoom(c, n)) return false;
+  memory.copy(load<u32>(c, C_HELD) + load<u32>(c, C_HELD_END), p, n);
+  store<u32>(c, load<u32>(c, C_HELD_END) + n, C_HELD_END);
   return true;
 }
 
 function heldRoom(c: usize, n: u32): bool {
-  const old = load<u32>(c, 24);
-  const start = load<u32>(c, 28);
+  const old = load<u32>(c, C_HELD);
+  const start = load<u32>(c, C_HELD_FROM);
   const bytes = heldBytes(c);
   let buffer = old;
-  if (bytes + n > load<u32>(c, 40) || start < bytes) {
+  if (bytes + n > load<u32>(c, C_HELD_ROOM) || start < bytes) {
     if (n > LARGEST_HELD - bytes) return false;
     const capacity = min(max((bytes + n) * 2, 256), LARGEST_HELD);
     buffer = alloc(capacity + SLACK);
     if (buffer == 0) return false;
-    store<u32>(c, capacity, 40);
+    store<u32>(c, capacity, C_HELD_ROOM);
   }
   memory.copy(buffer, old + start, bytes);
   if (buffer != old && old != 0) free(old);
-  store<u32>(c, buffer, 24);
-  store<u32>(c, 0, 28);
-  store<u32>(c, bytes, 32);
-  store<u32>(c, load<u32>(c, 36) - start, 36);
+  store<u32>(c, buffer, C_HELD);
+  store<u32>(c, 0, C_HELD_FROM);
+  store<u32>(c, bytes, C_HELD_END);
+  store<u32>(c, load<u32>(c, C_HELD_SEARCHED) - start, C_HELD_SEARCHED);
   return true;
 }
 
@@ -243,7 +255,7 @@ export function connOpen(): i32 {
   const first = load<u32>(F_FREE);
   if (first != 0) {
     slot = first - 1;
-    store<u32>(F_FREE, load<u32>(conn(slot), 44));
+    store<u32>(F_FREE, load<u32>(conn(slot), C_NEXT));
   } else {
     slot = load<u32>(F_SLOTS);
     if (slot == SLOTS) return -1;
@@ -251,8 +263,8 @@ export function connOpen(): i32 {
   }
   const c = conn(slot);
   memory.fill(c, 0, 1 << CONN_SHIFT);
-  store<u32>(c, IS_OPEN);
-  store<u32>(c, FIRST_WINDOW, 12);
+  store<u32>(c, IS_OPEN, C_FLAGS);
+  store<u32>(c, FIRST_WINDOW, C_WINDOW);
   return slot;
 }
 
@@ -261,7 +273,7 @@ export function connClose(slot: u32): void {
   check((connFlags(c) & (IS_OPEN | IS_CLOSED)) == IS_OPEN, FAIL_CONNECTION);
   connSet(c, IS_CLOSED);
   connClear(c, IS_CONTROL);
-  store<u32>(c, CAUSE_NONE, 4);
+  store<u32>(c, CAUSE_NONE, C_CAUSE);
   heldDrop(c);
   if (connTxn(c) != 0) txnDrop(c);
   connRetire(c);
@@ -270,8 +282,8 @@ export function connClose(slot: u32): void {
 /** The slot of a closed connection goes to those that wait for reuse as soon as nothing of it is left in an item or a list. */
 export function connRetire(c: usize): void {
   if ((connFlags(c) & (IS_CLOSED | IS_LISTED)) != IS_CLOSED || !connIdle(c)) return;
-  store<u32>(c, 0);
-  store<u32>(c, load<u32>(F_LIMBO), 44);
+  store<u32>(c, 0, C_FLAGS);
+  store<u32>(c, load<u32>(F_LIMBO), C_NEXT);
   store<u32>(F_LIMBO, connSlot(c) + 1);
   connReuse();
 }
@@ -282,8 +294,8 @@ export function connReuse(): void {
   let slot = load<u32>(F_LIMBO);
   while (slot != 0) {
     const c = conn(slot - 1);
-    const next = load<u32>(c, 44);
-    store<u32>(c, load<u32>(F_FREE), 44);
+    const next = load<u32>(c, C_NEXT);
+    store<u32>(c, load<u32>(F_FREE), C_NEXT);
     store<u32>(F_FREE, slot);
     slot = next;
   }
@@ -293,9 +305,9 @@ export function connReuse(): void {
 function append(first: usize, last: usize, c: usize): void {
   const slot = connSlot(c) + 1;
   connSet(c, IS_LISTED);
-  store<u32>(c, 0, 44);
+  store<u32>(c, 0, C_NEXT);
   if (load<u32>(first) == 0) store<u32>(first, slot);
-  else store<u32>(conn(load<u32>(last) - 1), slot, 44);
+  else store<u32>(conn(load<u32>(last) - 1), slot, C_NEXT);
   store<u32>(last, slot);
 }
 
@@ -309,7 +321,7 @@ export function connNextReady(): usize {
   const first = load<u32>(F_READY_FIRST);
   if (first == 0) return 0;
   const c = conn(first - 1);
-  store<u32>(F_READY_FIRST, load<u32>(c, 44));
+  store<u32>(F_READY_FIRST, load<u32>(c, C_NEXT));
   connClear(c, IS_LISTED);
   return c;
 }
@@ -319,14 +331,14 @@ export function connWakeWaiting(): void {
   const first = load<u32>(F_WAITING_FIRST);
   if (first == 0) return;
   if (load<u32>(F_READY_FIRST) == 0) store<u32>(F_READY_FIRST, first);
-  else store<u32>(conn(load<u32>(F_READY_LAST) - 1), first, 44);
+  else store<u32>(conn(load<u32>(F_READY_LAST) - 1), first, C_NEXT);
   store<u32>(F_READY_LAST, load<u32>(F_WAITING_LAST));
   store<u32>(F_WAITING_FIRST, 0);
 }
 
 /** Notes why the connection's input cannot be parsed on, and sees to it that it is looked at again when it can. */
 export function connHold(c: usize, cause: u32): void {
-  store<u32>(c, cause, 4);
+  store<u32>(c, cause, C_CAUSE);
   if (cause == CAUSE_NONE) return;
   if (cause == CAUSE_AGAIN) connWake(c);
   else if (cause == CAUSE_ENTRY || cause == CAUSE_READS) append(F_WAITING_FIRST, F_WAITING_LAST, c);
@@ -361,10 +373,10 @@ function connFinish(c: usize): void {
  */
 export function connReplied(slot: u32, bytes: u32): void {
   const c = conn(slot);
-  if (bytes > load<u32>(c, 16)) store<u32>(c, bytes, 16);
+  if (bytes > load<u32>(c, C_LONGEST)) store<u32>(c, bytes, C_LONGEST);
   if (connUnanswered(c) == 1) {
-    store<u32>(c, min(max(WINDOW_BYTES / max(load<u32>(c, 16), 1), LEAST_WINDOW), LARGEST_WINDOW), 12);
-    store<u32>(c, 0, 16);
+    store<u32>(c, min(max(WINDOW_BYTES / max(load<u32>(c, C_LONGEST), 1), LEAST_WINDOW), LARGEST_WINDOW), C_WINDOW);
+    store<u32>(c, 0, C_LONGEST);
   }
   connAnswered(c);
 }
@@ -373,19 +385,19 @@ export function connReplied(slot: u32, bytes: u32): void {
 export function connAnswered(c: usize): void {
   const left = connUnanswered(c) - 1;
   check(left != <u32>-1, FAIL_CONNECTION);
-  store<u32>(c, left, 8);
+  store<u32>(c, left, C_UNANSWERED);
   const cause = connCause(c);
   if (left == 0) {
     connClear(c, IS_READING | IS_WRITING | IS_BARRIER);
     if ((connFlags(c) & IS_CLOSED) != 0) return connRetire(c);
     if (cause == CAUSE_IDLE || cause == CAUSE_WINDOW) causeGone(c);
     else if (cause == CAUSE_NONE) connFinish(c);
-  } else if (cause == CAUSE_WINDOW && left <= load<u32>(c, 12)) causeGone(c);
+  } else if (cause == CAUSE_WINDOW && left <= load<u32>(c, C_WINDOW)) causeGone(c);
 }
 
 /** What held the connection is over; it may be that now only a pause does. */
 function causeGone(c: usize): void {
-  if ((connFlags(c) & IS_PAUSED) != 0) store<u32>(c, CAUSE_PAUSE, 4);
+  if ((connFlags(c) & IS_PAUSED) != 0) store<u32>(c, CAUSE_PAUSE, C_CAUSE);
   else connWake(c);
 }
 
@@ -393,7 +405,7 @@ function causeGone(c: usize): void {
 // @ts-ignore: decorator
 @inline
 export function connOverWindow(c: usize): bool {
-  return load<u32>(c, 8) > load<u32>(c, 12);
+  return load<u32>(c, C_UNANSWERED) > load<u32>(c, C_WINDOW);
 }
 
 export function connPause(slot: u32, on: bool): void {

@@ -74,6 +74,13 @@ export const YIELD: u32 = 0xfffffffb;
 /** More bytes of items than this are not gathered for one round, or beside one entry. */
 export const MOST_ITEMS: u32 = 4 << 20;
 export const LIST_HEADER: u32 = 32;
+export const L_NEXT: usize = 0;
+export const L_END: usize = 4;
+export const L_ROOM: usize = 8;
+export const L_STATE: usize = 12;
+export const L_SEQUENCE: usize = 16;
+export const L_FOR_READS: usize = 24;
+export const L_FOR_WRITES: usize = 28;
 const FIRST_LIST: u32 = 1024;
 const LARGEST_LIST: u32 = (64 << 20) - 64;
 const SLACK: u32 = 16;
@@ -88,7 +95,7 @@ const ANSWERED: u32 = 2;
 // @ts-ignore: decorator
 @inline
 export function listEnd(list: usize): usize {
-  return list + load<u32>(list, 4);
+  return list + load<u32>(list, L_END);
 }
 
 // @ts-ignore: decorator
@@ -126,20 +133,20 @@ export function itemBytes(item: usize): u32 {
  */
 export function listRoom(holder: usize, n: u32): usize {
   const list: usize = load<u32>(holder);
-  const used = list == 0 ? LIST_HEADER : load<u32>(list, 4);
-  if (list != 0 && used + n + SLACK <= load<u32>(list, 8)) return list + used;
+  const used = list == 0 ? LIST_HEADER : load<u32>(list, L_END);
+  if (list != 0 && used + n + SLACK <= load<u32>(list, L_ROOM)) return list + used;
   if (n > LARGEST_LIST - used - SLACK) return 0;
   const bytes = min(max(max((used + n + SLACK) * 2, FIRST_LIST), used + n + SLACK), LARGEST_LIST);
   const grown: usize = alloc(bytes);
   if (grown == 0) return 0;
   if (list == 0) {
     memory.fill(grown, 0, LIST_HEADER);
-    store<u32>(grown, LIST_HEADER, 4);
+    store<u32>(grown, LIST_HEADER, L_END);
   } else {
     memory.copy(grown, list, used);
     free(<u32>list);
   }
-  store<u32>(grown, bytes, 8);
+  store<u32>(grown, bytes, L_ROOM);
   store<u32>(holder, <u32>grown);
   return grown + used;
 }
@@ -148,29 +155,29 @@ export function listRoom(holder: usize, n: u32): usize {
 @inline
 export function listTook(holder: usize, n: u32): void {
   const list: usize = load<u32>(holder);
-  store<u32>(list, load<u32>(list, 4) + n, 4);
+  store<u32>(list, load<u32>(list, L_END) + n, L_END);
 }
 
 /** Bytes of items in the list that `holder` points to. */
 export function listBytes(holder: usize): u32 {
   const list: usize = load<u32>(holder);
-  return list == 0 ? 0 : load<u32>(list, 4) - LIST_HEADER;
+  return list == 0 ? 0 : load<u32>(list, L_END) - LIST_HEADER;
 }
 
 /** The open entry's items become those of the sealed entry `sequence`, last in the queue. */
 export function itemsSeal(sequence: u64): void {
   const list: usize = load<u32>(F_OPEN_ITEMS);
   check(list != 0, FAIL_ITEMS);
-  store<u64>(list, sequence, 16);
+  store<u64>(list, sequence, L_SEQUENCE);
   store<u32>(F_OPEN_ITEMS, 0);
   if (load<u32>(F_SEALED_FIRST) == 0) store<u32>(F_SEALED_FIRST, <u32>list);
-  else store<u32>(load<u32>(F_SEALED_LAST), <u32>list);
+  else store<u32>(load<u32>(F_SEALED_LAST), <u32>list, L_NEXT);
   store<u32>(F_SEALED_LAST, <u32>list);
 }
 
 function dropFirst(): void {
   const list: usize = load<u32>(F_SEALED_FIRST);
-  store<u32>(F_SEALED_FIRST, load<u32>(list));
+  store<u32>(F_SEALED_FIRST, load<u32>(list, L_NEXT));
   free(<u32>list);
 }
 
@@ -218,17 +225,17 @@ export function answerWith(item: usize, forReads: u32, forWrites: u32): void {
 export function settleGivenUp(): void {
   while (load<u32>(F_SEALED_FIRST) != 0) {
     let list: usize = load<u32>(F_SEALED_FIRST);
-    while (list != 0 && load<u32>(list, 12) == ANSWERED) list = load<u32>(list);
-    if (list == 0 || load<u32>(list, 12) == UNDECIDED) break;
+    while (list != 0 && load<u32>(list, L_STATE) == ANSWERED) list = load<u32>(list, L_NEXT);
+    if (list == 0 || load<u32>(list, L_STATE) == UNDECIDED) break;
     const end = listEnd(list);
     for (let item = list + LIST_HEADER; item < end; item += itemBytes(item)) {
-      answerWith(item, load<u32>(list, 24), load<u32>(list, 28));
+      answerWith(item, load<u32>(list, L_FOR_READS), load<u32>(list, L_FOR_WRITES));
     }
-    store<u32>(list, ANSWERED, 12);
+    store<u32>(list, ANSWERED, L_STATE);
   }
   while (load<u32>(F_SEALED_FIRST) != 0) {
     const list: usize = load<u32>(F_SEALED_FIRST);
-    if (load<u64>(list, 16) != 0 || load<u32>(list, 12) != ANSWERED) return;
+    if (load<u64>(list, L_SEQUENCE) != 0 || load<u32>(list, L_STATE) != ANSWERED) return;
     dropFirst();
   }
 }
@@ -236,11 +243,11 @@ export function settleGivenUp(): void {
 /** Gives up the sealed entry `sequence`: its items are answered without an outcome once those before them are. */
 export function itemsGiveUp(sequence: u64, forReads: u32, forWrites: u32): void {
   let list: usize = load<u32>(F_SEALED_FIRST);
-  while (list != 0 && load<u64>(list, 16) != sequence) list = load<u32>(list);
-  if (list == 0 || load<u32>(F_APPLYING) == <u32>list || load<u32>(list, 12) != UNDECIDED) return;
-  store<u32>(list, GIVEN_UP, 12);
-  store<u32>(list, forReads, 24);
-  store<u32>(list, forWrites, 28);
+  while (list != 0 && load<u64>(list, L_SEQUENCE) != sequence) list = load<u32>(list, L_NEXT);
+  if (list == 0 || load<u32>(F_APPLYING) == <u32>list || load<u32>(list, L_STATE) != UNDECIDED) return;
+  store<u32>(list, GIVEN_UP, L_STATE);
+  store<u32>(list, forReads, L_FOR_READS);
+  store<u32>(list, forWrites, L_FOR_WRITES);
   if (!outputWaiting()) settleGivenUp();
 }
 
@@ -249,9 +256,9 @@ export function itemsGiveUpOpen(message: u32): void {
   const list: usize = load<u32>(F_OPEN_ITEMS);
   if (list == 0) return;
   itemsSeal(0);
-  store<u32>(list, GIVEN_UP, 12);
-  store<u32>(list, message, 24);
-  store<u32>(list, message, 28);
+  store<u32>(list, GIVEN_UP, L_STATE);
+  store<u32>(list, message, L_FOR_READS);
+  store<u32>(list, message, L_FOR_WRITES);
   if (!outputWaiting()) settleGivenUp();
 }
 
@@ -261,9 +268,9 @@ export function itemsGiveUpOpen(message: u32): void {
  */
 export function itemsBeginEntry(sequence: u64): bool {
   const list: usize = load<u32>(F_SEALED_FIRST);
-  check(list != 0 && load<u64>(list, 16) == sequence, FAIL_ITEMS);
+  check(list != 0 && load<u64>(list, L_SEQUENCE) == sequence, FAIL_ITEMS);
   store<u32>(F_APPLYING, <u32>list);
-  const answered = load<u32>(list, 12) != UNDECIDED;
+  const answered = load<u32>(list, L_STATE) != UNDECIDED;
   store<u32>(F_APPLYING_AT, <u32>(answered ? listEnd(list) : list + LIST_HEADER));
   return !answered;
 }
@@ -300,7 +307,7 @@ export function itemsEndEntry(): bool {
   if (!answerSideItems()) return false;
   const list: usize = load<u32>(F_APPLYING);
   check(load<u32>(F_APPLYING_AT) == <u32>listEnd(list), FAIL_ITEMS);
-  emit(EVENT_APPLIED, 0, load<u64>(list, 16));
+  emit(EVENT_APPLIED, 0, load<u64>(list, L_SEQUENCE));
   store<u32>(F_APPLYING, 0);
   dropFirst();
   settleGivenUp();
@@ -316,6 +323,6 @@ export function itemsGap(sequence: u64): void {
 
 /** Sequence of the first sealed entry that is not decided (the highest number when there is none). */
 function firstUndecided(list: usize): u64 {
-  while (list != 0 && load<u64>(list, 16) == 0) list = load<u32>(list);
-  return list == 0 ? u64.MAX_VALUE : load<u64>(list, 16);
+  while (list != 0 && load<u64>(list, L_SEQUENCE) == 0) list = load<u32>(list, L_NEXT);
+  return list == 0 ? u64.MAX_VALUE : load<u64>(list, L_SEQUENCE);
 }

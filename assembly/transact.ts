@@ -23,6 +23,8 @@ import { constant, writeCause } from './place';
 import { putNull } from './reads';
 import {
   addBytes,
+  bytesOf,
+  E_KEY_BYTES,
   checkCost,
   commandBegin,
   commitBytes,
@@ -109,7 +111,7 @@ function finish(c: usize, i: u32, kept: u32, depends: bool, does: bool, value: u
   let added = depends ? checkCost(e) : 0;
   let removed: u32 = 0;
   if (does) {
-    added += 12 + pad4(load<u32>(e, 8) + length);
+    added += 12 + pad4(load<u32>(e, E_KEY_BYTES) + length);
     removed = writeCost(e);
   }
   if (!within(t, added, removed)) {
@@ -205,9 +207,11 @@ function planKeys(t: usize, code: u32, p: usize, end: usize, entries: u32, n: u3
     if (!firstTime(t, e)) continue;
     added += checkCost(e);
     if (code == CMD_DEL && seenLive(e)) {
-      added += 12 + pad4(load<u32>(e, 8));
+      added += 12 + pad4(load<u32>(e, E_KEY_BYTES));
       removed += writeCost(e);
     }
+    // A DEL may yet take away as much as the transaction holds; no later key lowers what the others add.
+    if (!within(t, added, code == CMD_DEL ? bytesOf(t) : 0)) return MSG_TRANSACTION_TOO_LARGE;
   }
   if (!within(t, added, removed)) return MSG_TRANSACTION_TOO_LARGE;
   addBytes(t, <u32>added, <u32>removed);

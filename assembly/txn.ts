@@ -36,8 +36,41 @@ import { check, equal } from './memory';
 import { recRevision, recValue, recValueLen } from './record';
 import { findAt, pin, unpin } from './version';
 
-const TXN_BYTES: u32 = 128;
-const ENTRY: u32 = 56;
+export const TXN_BYTES: u32 = 128;
+export const T_OLDER: usize = 0;
+export const T_NEWER: usize = 4;
+export const T_SLOT: usize = 8;
+export const T_BYTES: usize = 12;
+export const T_USED: usize = 16;
+export const T_REVISION: usize = 24;
+export const T_ENTRIES: usize = 32;
+export const T_COUNT: usize = 36;
+export const T_ROOM: usize = 40;
+export const T_ARENA: usize = 44;
+export const T_ARENA_USED: usize = 48;
+export const T_ARENA_ROOM: usize = 52;
+export const T_ARENA_WASTE: usize = 56;
+export const T_INDEX: usize = 60;
+export const T_INDEX_MASK: usize = 64;
+export const T_CHECKS: usize = 68;
+export const T_CHECK_COUNT: usize = 76;
+export const T_WRITES: usize = 80;
+export const T_WRITE_COUNT: usize = 88;
+export const T_COMMAND: usize = 92;
+
+export const ENTRY: u32 = 56;
+export const E_HASH: usize = 0;
+export const E_KEY: usize = 4;
+export const E_KEY_BYTES: usize = 8;
+export const E_FLAGS: usize = 12;
+export const E_REVISION: usize = 16;
+export const E_VALUE: usize = 24;
+export const E_VALUE_BYTES: usize = 28;
+export const E_VALUE_ROOM: usize = 32;
+export const E_NEXT_CHECK: usize = 36;
+export const E_NEXT_WRITE: usize = 40;
+export const E_COMMAND: usize = 44;
+export const E_RECORD: usize = 48;
 const FIRST_ENTRIES: u32 = 8;
 const FIRST_ARENA: u32 = 512;
 const LARGEST: u32 = (64 << 20) - 64;
@@ -58,8 +91,8 @@ export function txnBegin(c: usize): bool {
   const t: usize = alloc(TXN_BYTES);
   if (t == 0) return false;
   memory.fill(t, 0, TXN_BYTES);
-  store<u32>(t, connSlot(c), 8);
-  store<u64>(t, pin(), 24);
+  store<u32>(t, connSlot(c), T_SLOT);
+  store<u64>(t, pin(), T_REVISION);
   connSetTxn(c, t);
   link(t);
   store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) + 1);
@@ -69,21 +102,21 @@ export function txnBegin(c: usize): bool {
 /** Appends to the end of the list of open transactions: the one most recently used. */
 function link(t: usize): void {
   const last: usize = load<u32>(F_TXN_LAST);
-  store<f64>(t, load<f64>(F_NOW), 16);
-  store<u32>(t, <u32>last);
-  store<u32>(t, 0, 4);
+  store<f64>(t, load<f64>(F_NOW), T_USED);
+  store<u32>(t, <u32>last, T_OLDER);
+  store<u32>(t, 0, T_NEWER);
   if (last == 0) store<u32>(F_TXN_FIRST, <u32>t);
-  else store<u32>(last, <u32>t, 4);
+  else store<u32>(last, <u32>t, T_NEWER);
   store<u32>(F_TXN_LAST, <u32>t);
 }
 
 function unlink(t: usize): void {
-  const older: usize = load<u32>(t);
-  const newer: usize = load<u32>(t, 4);
+  const older: usize = load<u32>(t, T_OLDER);
+  const newer: usize = load<u32>(t, T_NEWER);
   if (older == 0) store<u32>(F_TXN_FIRST, <u32>newer);
-  else store<u32>(older, <u32>newer, 4);
+  else store<u32>(older, <u32>newer, T_NEWER);
   if (newer == 0) store<u32>(F_TXN_LAST, <u32>older);
-  else store<u32>(newer, <u32>older);
+  else store<u32>(newer, <u32>older, T_OLDER);
 }
 
 /** The connection has sent a command: its transaction is not idle. */
@@ -92,7 +125,7 @@ export function txnUsed(t: usize): void {
     unlink(t);
     link(t);
   } else {
-    store<f64>(t, load<f64>(F_NOW), 16);
+    store<f64>(t, load<f64>(F_NOW), T_USED);
   }
 }
 
@@ -100,10 +133,10 @@ export function txnUsed(t: usize): void {
 export function txnDrop(c: usize): void {
   const t = connTxn(c);
   unlink(t);
-  unpin(load<u64>(t, 24));
-  if (load<u32>(t, 32) != 0) free(load<u32>(t, 32));
-  if (load<u32>(t, 44) != 0) free(load<u32>(t, 44));
-  if (load<u32>(t, 60) != 0) free(load<u32>(t, 60));
+  unpin(load<u64>(t, T_REVISION));
+  if (load<u32>(t, T_ENTRIES) != 0) free(load<u32>(t, T_ENTRIES));
+  if (load<u32>(t, T_ARENA) != 0) free(load<u32>(t, T_ARENA));
+  if (load<u32>(t, T_INDEX) != 0) free(load<u32>(t, T_INDEX));
   free(<u32>t);
   connSetTxn(c, 0);
   store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) - 1);
@@ -113,8 +146,8 @@ export function txnDrop(c: usize): void {
 export function txnExpire(since: f64): void {
   while (load<u32>(F_TXN_FIRST) != 0) {
     const t: usize = load<u32>(F_TXN_FIRST);
-    if (load<f64>(t, 16) >= since) return;
-    const c = conn(load<u32>(t, 8));
+    if (load<f64>(t, T_USED) >= since) return;
+    const c = conn(load<u32>(t, T_SLOT));
     txnDrop(c);
     connSet(c, IS_EXPIRED);
   }
@@ -125,29 +158,29 @@ export function txnExpire(since: f64): void {
 // @ts-ignore: decorator
 @inline
 export function entry(t: usize, i: u32): usize {
-  return load<u32>(t, 32) + i * ENTRY;
+  return load<u32>(t, T_ENTRIES) + i * ENTRY;
 }
 
 // @ts-ignore: decorator
 @inline
 export function entryCount(t: usize): u32 {
-  return load<u32>(t, 36);
+  return load<u32>(t, T_COUNT);
 }
 
 // @ts-ignore: decorator
 @inline
 export function entryFlags(e: usize): u32 {
-  return load<u32>(e, 12);
+  return load<u32>(e, E_FLAGS);
 }
 
 /** The number of the entry of a key, or -1. */
 function findEntry(t: usize, hash: u32, key: usize, length: u32): i32 {
-  const index: usize = load<u32>(t, 60);
+  const index: usize = load<u32>(t, T_INDEX);
   if (index == 0) {
     for (let i: u32 = 0, n = entryCount(t); i < n; i++) if (isKey(t, entry(t, i), hash, key, length)) return i;
     return -1;
   }
-  const mask = load<u32>(t, 64);
+  const mask = load<u32>(t, T_INDEX_MASK);
   let place = hash & mask;
   while (true) {
     const found = load<u32>(index + (place << 2));
@@ -161,7 +194,7 @@ function findEntry(t: usize, hash: u32, key: usize, length: u32): i32 {
 @inline
 function isKey(t: usize, e: usize, hash: u32, key: usize, length: u32): bool {
   return (
-    load<u32>(e) == hash && load<u32>(e, 8) == length && equal(load<u32>(t, 44) + load<u32>(e, 4), <u32>key, length)
+    load<u32>(e, E_HASH) == hash && load<u32>(e, E_KEY_BYTES) == length && equal(load<u32>(t, T_ARENA) + load<u32>(e, E_KEY), <u32>key, length)
   );
 }
 
@@ -171,18 +204,18 @@ export function takeEntry(t: usize, key: usize, length: u32): i32 {
   const found = findEntry(t, hash, key, length);
   if (found >= 0) return found;
   const n = entryCount(t);
-  if (n == load<u32>(t, 40) && !growEntries(t)) return -1;
-  if (n >= FEW && n * 2 >= load<u32>(t, 64) && !growIndex(t)) return -1;
+  if (n == load<u32>(t, T_ROOM) && !growEntries(t)) return -1;
+  if (n >= FEW && n * 2 >= load<u32>(t, T_INDEX_MASK) && !growIndex(t)) return -1;
   const at = arenaTake(t, length);
   if (at == NO_ROOM) return -1;
-  memory.copy(load<u32>(t, 44) + at, key, length);
+  memory.copy(load<u32>(t, T_ARENA) + at, key, length);
   const e = entry(t, n);
   memory.fill(e, 0, ENTRY);
-  store<u32>(e, hash);
-  store<u32>(e, at, 4);
-  store<u32>(e, length, 8);
-  store<u32>(t, n + 1, 36);
-  if (load<u32>(t, 60) != 0) indexPut(t, hash, n);
+  store<u32>(e, hash, E_HASH);
+  store<u32>(e, at, E_KEY);
+  store<u32>(e, length, E_KEY_BYTES);
+  store<u32>(t, n + 1, T_COUNT);
+  if (load<u32>(t, T_INDEX) != 0) indexPut(t, hash, n);
   return n;
 }
 
@@ -193,11 +226,11 @@ function growEntries(t: usize): bool {
   const entries = alloc(room * ENTRY);
   if (entries == 0) return false;
   if (n != 0) {
-    memory.copy(entries, load<u32>(t, 32), n * ENTRY);
-    free(load<u32>(t, 32));
+    memory.copy(entries, load<u32>(t, T_ENTRIES), n * ENTRY);
+    free(load<u32>(t, T_ENTRIES));
   }
-  store<u32>(t, entries, 32);
-  store<u32>(t, room, 40);
+  store<u32>(t, entries, T_ENTRIES);
+  store<u32>(t, room, T_ROOM);
   return true;
 }
 
@@ -209,17 +242,17 @@ function growIndex(t: usize): bool {
   if (places * 4 > LARGEST) return false;
   const index = alloc(places * 4);
   if (index == 0) return false;
-  if (load<u32>(t, 60) != 0) free(load<u32>(t, 60));
+  if (load<u32>(t, T_INDEX) != 0) free(load<u32>(t, T_INDEX));
   memory.fill(index, 0, places * 4);
-  store<u32>(t, index, 60);
-  store<u32>(t, places - 1, 64);
+  store<u32>(t, index, T_INDEX);
+  store<u32>(t, places - 1, T_INDEX_MASK);
   for (let i: u32 = 0; i < n; i++) indexPut(t, load<u32>(entry(t, i)), i);
   return true;
 }
 
 function indexPut(t: usize, hash: u32, i: u32): void {
-  const index: usize = load<u32>(t, 60);
-  const mask = load<u32>(t, 64);
+  const index: usize = load<u32>(t, T_INDEX);
+  const mask = load<u32>(t, T_INDEX_MASK);
   let place = hash & mask;
   while (load<u32>(index + (place << 2)) != 0) place = (place + 1) & mask;
   store<u32>(index + (place << 2), i + 1);
@@ -233,15 +266,15 @@ export function dropEntries(t: usize, kept: u32): void {
   for (let n = entryCount(t); n > kept; n--) {
     const e = entry(t, n - 1);
     check((entryFlags(e) & (HAS_CHECK | HAS_WRITE)) == 0, FAIL_TRANSACTION);
-    store<u32>(t, load<u32>(t, 56) + pad4(load<u32>(e, 8)), 56);
-    const index: usize = load<u32>(t, 60);
+    store<u32>(t, load<u32>(t, T_ARENA_WASTE) + pad4(load<u32>(e, E_KEY_BYTES)), T_ARENA_WASTE);
+    const index: usize = load<u32>(t, T_INDEX);
     if (index != 0) {
-      const mask = load<u32>(t, 64);
-      let place = load<u32>(e) & mask;
+      const mask = load<u32>(t, T_INDEX_MASK);
+      let place = load<u32>(e, E_HASH) & mask;
       while (load<u32>(index + (place << 2)) != n) place = (place + 1) & mask;
       store<u32>(index + (place << 2), 0);
     }
-    store<u32>(t, n - 1, 36);
+    store<u32>(t, n - 1, T_COUNT);
   }
 }
 
@@ -252,31 +285,31 @@ const NO_ROOM: u32 = 0xffffffff;
 /** Takes `bytes` of the arena: their place in it, or NO_ROOM. */
 function arenaTake(t: usize, bytes: u32): u32 {
   const need = pad4(bytes);
-  if (load<u32>(t, 48) + need > load<u32>(t, 52) && !arenaGrow(t, need)) return NO_ROOM;
-  const at = load<u32>(t, 48);
-  store<u32>(t, at + need, 48);
+  if (load<u32>(t, T_ARENA_USED) + need > load<u32>(t, T_ARENA_ROOM) && !arenaGrow(t, need)) return NO_ROOM;
+  const at = load<u32>(t, T_ARENA_USED);
+  store<u32>(t, at + need, T_ARENA_USED);
   return at;
 }
 
 /** Moves what is in use to a new arena with at least as much room again, and room for `need` more. */
 function arenaGrow(t: usize, need: u32): bool {
-  const used = load<u32>(t, 48) - load<u32>(t, 56) + need;
+  const used = load<u32>(t, T_ARENA_USED) - load<u32>(t, T_ARENA_WASTE) + need;
   if (used > LARGEST - SLACK) return false;
   const room = min(max(used * 2, FIRST_ARENA), LARGEST - SLACK);
   const arena = alloc(room + SLACK);
   if (arena == 0) return false;
-  const old = load<u32>(t, 44);
+  const old = load<u32>(t, T_ARENA);
   let at: u32 = 0;
   for (let i: u32 = 0, n = entryCount(t); i < n; i++) {
     const e = entry(t, i);
-    at = moveTo(arena, at, old, e, 4, load<u32>(e, 8), pad4(load<u32>(e, 8)));
-    if (load<u32>(e, 32) != 0) at = moveTo(arena, at, old, e, 24, load<u32>(e, 28), load<u32>(e, 32));
+    at = moveTo(arena, at, old, e, E_KEY, load<u32>(e, E_KEY_BYTES), pad4(load<u32>(e, E_KEY_BYTES)));
+    if (load<u32>(e, E_VALUE_ROOM) != 0) at = moveTo(arena, at, old, e, E_VALUE, load<u32>(e, E_VALUE_BYTES), load<u32>(e, E_VALUE_ROOM));
   }
   if (old != 0) free(old);
-  store<u32>(t, arena, 44);
-  store<u32>(t, at, 48);
-  store<u32>(t, room, 52);
-  store<u32>(t, 0, 56);
+  store<u32>(t, arena, T_ARENA);
+  store<u32>(t, at, T_ARENA_USED);
+  store<u32>(t, room, T_ARENA_ROOM);
+  store<u32>(t, 0, T_ARENA_WASTE);
   return true;
 }
 
@@ -290,12 +323,12 @@ function moveTo(arena: u32, at: u32, old: u32, e: usize, field: usize, bytes: u3
 /** Room for a value of `bytes` in the arena, where the entry's value will be; false when there is no memory for it. */
 export function valueRoom(t: usize, i: u32, bytes: u32): bool {
   const e = entry(t, i);
-  if (bytes <= load<u32>(e, 32)) return true;
+  if (bytes <= load<u32>(e, E_VALUE_ROOM)) return true;
   const at = arenaTake(t, bytes);
   if (at == NO_ROOM) return false;
-  store<u32>(t, load<u32>(t, 56) + load<u32>(e, 32), 56);
-  store<u32>(e, at, 24);
-  store<u32>(e, pad4(bytes), 32);
+  store<u32>(t, load<u32>(t, T_ARENA_WASTE) + load<u32>(e, E_VALUE_ROOM), T_ARENA_WASTE);
+  store<u32>(e, at, E_VALUE);
+  store<u32>(e, pad4(bytes), E_VALUE_ROOM);
   return true;
 }
 
@@ -303,79 +336,84 @@ export function valueRoom(t: usize, i: u32, bytes: u32): bool {
 
 /** Begins a command: `countCheck` and `countDel` count each key once. */
 export function commandBegin(t: usize): void {
-  store<u32>(t, load<u32>(t, 92) + 1, 92);
+  store<u32>(t, load<u32>(t, T_COMMAND) + 1, T_COMMAND);
 }
 
 /** The key was not yet counted by this command. */
 export function firstTime(t: usize, e: usize): bool {
-  if (load<u32>(e, 44) == load<u32>(t, 92)) return false;
-  store<u32>(e, load<u32>(t, 92), 44);
+  if (load<u32>(e, E_COMMAND) == load<u32>(t, T_COMMAND)) return false;
+  store<u32>(e, load<u32>(t, T_COMMAND), E_COMMAND);
   return true;
 }
 
 /** Looks a key up at the pinned revision, unless it is among the own writes. */
 export function see(t: usize, e: usize): void {
   if ((entryFlags(e) & HAS_WRITE) != 0) return;
-  store<u32>(e, findAt(load<u32>(t, 44) + load<u32>(e, 4), load<u32>(e, 8), 0, load<u64>(t, 24)), 48);
+  store<u32>(e, findAt(load<u32>(t, T_ARENA) + load<u32>(e, E_KEY), load<u32>(e, E_KEY_BYTES), 0, load<u64>(t, T_REVISION)), E_RECORD);
 }
 
 /** Whether the key exists in the transaction's view (after `see`). */
 export function seenLive(e: usize): bool {
-  return (entryFlags(e) & HAS_WRITE) != 0 ? (entryFlags(e) & IS_DEL) == 0 : load<u32>(e, 48) != 0;
+  return (entryFlags(e) & HAS_WRITE) != 0 ? (entryFlags(e) & IS_DEL) == 0 : load<u32>(e, E_RECORD) != 0;
 }
 
 /** The value in the transaction's view of a key that exists there. */
 export function seenValue(t: usize, e: usize): usize {
-  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(t, 44) + load<u32>(e, 24) : recValue(load<u32>(e, 48));
+  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(t, T_ARENA) + load<u32>(e, E_VALUE) : recValue(load<u32>(e, E_RECORD));
 }
 
 export function seenLength(e: usize): u32 {
-  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(e, 28) : recValueLen(load<u32>(e, 48));
+  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(e, E_VALUE_BYTES) : recValueLen(load<u32>(e, E_RECORD));
 }
 
 /** Bytes that noting the dependence on the key adds. */
 export function checkCost(e: usize): u32 {
-  return (entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0 ? 0 : 12 + pad4(load<u32>(e, 8));
+  return (entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0 ? 0 : 12 + pad4(load<u32>(e, E_KEY_BYTES));
 }
 
 /** Bytes that the key's write takes up now. */
 export function writeCost(e: usize): u32 {
-  return (entryFlags(e) & HAS_WRITE) == 0 ? 0 : 12 + pad4(load<u32>(e, 8) + load<u32>(e, 28));
+  return (entryFlags(e) & HAS_WRITE) == 0 ? 0 : 12 + pad4(load<u32>(e, E_KEY_BYTES) + load<u32>(e, E_VALUE_BYTES));
 }
 
 /** Whether the transaction stays within its limit when `added` is added and `removed` taken away. */
 export function within(t: usize, added: u64, removed: u64): bool {
-  return load<u32>(t, 12) + added <= load<u32>(F_MAX_TRANSACTION) + removed;
+  return load<u32>(t, T_BYTES) + added <= load<u32>(F_MAX_TRANSACTION) + removed;
+}
+
+/** Bytes against the limit. */
+export function bytesOf(t: usize): u32 {
+  return load<u32>(t, T_BYTES);
 }
 
 export function addBytes(t: usize, added: u32, removed: u32): void {
-  store<u32>(t, load<u32>(t, 12) + added - removed, 12);
+  store<u32>(t, load<u32>(t, T_BYTES) + added - removed, T_BYTES);
 }
 
 /** Notes the revision that was seen of the key, unless it is noted or among the own writes. */
 export function noteCheck(t: usize, i: u32): void {
   const e = entry(t, i);
   if ((entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0) return;
-  const record = load<u32>(e, 48);
-  store<u32>(e, entryFlags(e) | HAS_CHECK, 12);
-  store<u64>(e, record == 0 ? 0 : recRevision(record), 16);
-  chain(t, 68, 36, i);
+  const record = load<u32>(e, E_RECORD);
+  store<u32>(e, entryFlags(e) | HAS_CHECK, E_FLAGS);
+  store<u64>(e, record == 0 ? 0 : recRevision(record), E_REVISION);
+  chain(t, T_CHECKS, E_NEXT_CHECK, i);
 }
 
 /** Makes the key's write a SET of a value of `bytes`, which the caller puts at the returned place (`valueRoom` was called). */
 export function noteSet(t: usize, i: u32, bytes: u32): usize {
   const e = entry(t, i);
-  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, 80, 40, i);
-  store<u32>(e, (entryFlags(e) | HAS_WRITE) & ~IS_DEL, 12);
-  store<u32>(e, bytes, 28);
-  return load<u32>(t, 44) + load<u32>(e, 24);
+  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, T_WRITES, E_NEXT_WRITE, i);
+  store<u32>(e, (entryFlags(e) | HAS_WRITE) & ~IS_DEL, E_FLAGS);
+  store<u32>(e, bytes, E_VALUE_BYTES);
+  return load<u32>(t, T_ARENA) + load<u32>(e, E_VALUE);
 }
 
 export function noteDel(t: usize, i: u32): void {
   const e = entry(t, i);
-  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, 80, 40, i);
-  store<u32>(e, entryFlags(e) | HAS_WRITE | IS_DEL, 12);
-  store<u32>(e, 0, 28);
+  if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, T_WRITES, E_NEXT_WRITE, i);
+  store<u32>(e, entryFlags(e) | HAS_WRITE | IS_DEL, E_FLAGS);
+  store<u32>(e, 0, E_VALUE_BYTES);
 }
 
 /** Appends entry `i` to a chain whose first, last and count stand at `head`, through the field `next`. */
@@ -391,37 +429,37 @@ function chain(t: usize, head: usize, next: usize, i: u32): void {
 // ---- COMMIT
 
 export function txnWrites(t: usize): u32 {
-  return load<u32>(t, 88);
+  return load<u32>(t, T_WRITE_COUNT);
 }
 
 /** Bytes of its COMMIT's operation. */
 export function commitBytes(t: usize): u32 {
-  return 12 + load<u32>(t, 12);
+  return 12 + load<u32>(t, T_BYTES);
 }
 
 /** Writes the COMMIT at `at` and returns the address behind it. */
 export function putCommit(at: usize, t: usize): usize {
-  const bytes = load<u32>(t, 12);
-  const arena: usize = load<u32>(t, 44);
-  const body = putOperation(at, OP_COMMIT, 0, load<u32>(t, 76), bytes);
+  const bytes = load<u32>(t, T_BYTES);
+  const arena: usize = load<u32>(t, T_ARENA);
+  const body = putOperation(at, OP_COMMIT, 0, load<u32>(t, T_CHECK_COUNT), bytes);
   at = body;
-  for (let i = load<u32>(t, 68); i != 0; ) {
+  for (let i = load<u32>(t, T_CHECKS); i != 0; ) {
     const e = entry(t, i - 1);
-    store<u32>(at, load<u32>(e, 8));
-    store<u64>(at, load<u64>(e, 16), 4);
-    memory.copy(at + 12, arena + load<u32>(e, 4), load<u32>(e, 8));
-    at = putPadding(at + 12 + load<u32>(e, 8));
-    i = load<u32>(e, 36);
+    store<u32>(at, load<u32>(e, E_KEY_BYTES));
+    store<u64>(at, load<u64>(e, E_REVISION), 4);
+    memory.copy(at + 12, arena + load<u32>(e, E_KEY), load<u32>(e, E_KEY_BYTES));
+    at = putPadding(at + 12 + load<u32>(e, E_KEY_BYTES));
+    i = load<u32>(e, E_NEXT_CHECK);
   }
-  for (let i = load<u32>(t, 80); i != 0; ) {
+  for (let i = load<u32>(t, T_WRITES); i != 0; ) {
     const e = entry(t, i - 1);
-    const value = load<u32>(e, 28);
+    const value = load<u32>(e, E_VALUE_BYTES);
     const code = (entryFlags(e) & IS_DEL) != 0 ? OP_DEL : OP_SET;
-    at = putOperation(at, code, 0, load<u32>(e, 8), value);
-    memory.copy(at, arena + load<u32>(e, 4), load<u32>(e, 8));
-    memory.copy(at + load<u32>(e, 8), arena + load<u32>(e, 24), value);
-    at = putPadding(at + load<u32>(e, 8) + value);
-    i = load<u32>(e, 40);
+    at = putOperation(at, code, 0, load<u32>(e, E_KEY_BYTES), value);
+    memory.copy(at, arena + load<u32>(e, E_KEY), load<u32>(e, E_KEY_BYTES));
+    memory.copy(at + load<u32>(e, E_KEY_BYTES), arena + load<u32>(e, E_VALUE), value);
+    at = putPadding(at + load<u32>(e, E_KEY_BYTES) + value);
+    i = load<u32>(e, E_NEXT_WRITE);
   }
   check(<u32>(at - body) == bytes, FAIL_TRANSACTION);
   return at;

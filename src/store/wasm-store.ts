@@ -250,7 +250,9 @@ export class WasmStore implements Store {
     const { u8, u32, f64 } = this.kernel;
     const args = this.argsAt / 4;
     const from = u32[args + 3]!;
-    const record = u8.slice(from, from + u32[args + 4]!);
+    // Not filled with zeros first; a plain Uint8Array over a buffer of its own.
+    const record = new Uint8Array(Buffer.allocUnsafeSlow(u32[args + 4]!).buffer);
+    record.set(u8.subarray(from, from + record.length));
     return { sequence: f64[this.argsAt / 8]!, record, payloadCrc: u32[args + 2]! };
   }
 
