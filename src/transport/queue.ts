@@ -62,10 +62,21 @@ export class SendQueue {
   readonly #urgent = new Fifo<PeerMessage>();
   readonly #bulk = new Fifo<PeerMessage>();
   #leaving: Leaving | undefined;
+  /** Bytes handed to the socket so far. */
+  #handed = 0;
 
   constructor(socket: Socket, crc32c: Crc32c) {
     this.#socket = socket;
     this.#writer = new FrameWriter(crc32c);
+  }
+
+  /** Bytes that the socket has not drained, and all that it has. */
+  get undrained(): number {
+    return this.#socket.queued;
+  }
+
+  get drained(): number {
+    return this.#handed - this.#socket.queued;
   }
 
   /** Queues a message; false when it was dropped because its class is full. */
@@ -92,6 +103,7 @@ export class SendQueue {
     const room = WINDOW_BYTES - this.#socket.queued;
     while (writer.pending < room && this.#step());
     if (writer.pending === 0) return;
+    this.#handed += writer.pending;
     const writes = writer.take();
     if (writes.length === 1) {
       this.#socket.write(writes[0]!);

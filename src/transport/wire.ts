@@ -47,6 +47,9 @@ export class Wire {
   readonly #messages: MessageReader;
   readonly #reader: FrameReader;
   #silentPings = 0;
+  /** At the last ping: whether the socket was clogged, and what it had drained until then. */
+  #clogged = false;
+  #drainedBefore = 0;
   /** Nothing more is read. */
   #closed = false;
   #destroyed = false;
@@ -69,7 +72,7 @@ export class Wire {
     socket.on({
       data: (bytes) => this.receive(bytes),
       end: () => this.#gone('the other end closed it'),
-      drain: () => this.#drained(),
+      drain: () => this.#closed || this.queue.pump(),
       close: (error) => this.#gone(error ? error.message : 'it was closed'),
     });
   }
@@ -121,7 +124,12 @@ export class Wire {
 
   /** Counts one more ping's time; true when nothing came for too many of them. */
   silent(): boolean {
-    this.#silentPings++;
+    const { drained, undrained } = this.queue;
+    // A clogged socket that still drains shows that the other end reads; its answers wait behind what it reads.
+    if (this.#clogged && drained > this.#drainedBefore) this.#silentPings = 0;
+    else this.#silentPings++;
+    this.#clogged = undrained > 0;
+    this.#drainedBefore = drained;
     return this.#silentPings > SILENT_PINGS;
   }
 
@@ -130,13 +138,6 @@ export class Wire {
     this.#destroyed = true;
     this.#patience?.cancel();
     this.#socket.destroy();
-  }
-
-  /** A socket that takes more shows that the other end still reads. */
-  #drained(): void {
-    if (this.#closed) return;
-    this.#silentPings = 0;
-    this.queue.pump();
   }
 
   #gone(why: string): void {

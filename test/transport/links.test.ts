@@ -233,12 +233,17 @@ describe('a lost link', () => {
   });
 
   it('stays up while a peer takes a big message slowly but steadily', () => {
-    world.network.conditions = { ...calm, windowBytes: 20_000, delayMs: [20, 20] };
+    // 50 kB a second: an answer to a ping waits for five seconds behind what was handed to the socket before it.
+    world.network.conditions = { ...calm, windowBytes: 2000, delayMs: [20, 20] };
     connected();
-    two.send(append(0, [5_000_000]));
+    two.send(append(0, [800_000]));
     until(() => one.messages.length === 1, 60_000);
-    expect(world.now).toBeGreaterThan(5000);
+    expect(world.now).toBeGreaterThan(15_000);
     expect([one.links, two.links]).toEqual([['2 up'], ['1 up']]);
+    two.send(append(0, [800_000]));
+    world.run(1000);
+    one.host.pause();
+    until(() => two.links.at(-1) === '1 down', 3000);
   });
 
   it('gives what was queued up for lost', () => {
