@@ -52,6 +52,8 @@ import { type FoundVote, readVotes, VoteFiles } from './vote.js';
 
 const MIB = 1024 * 1024;
 const DEFAULT_SEGMENT_BYTES = 16 * MIB;
+/** The first segment is no larger, so that an empty folder opens fast; the others are made in the background. */
+const FIRST_SEGMENT_BYTES = 4 * MIB;
 const DEFAULT_CACHE_BYTES = 32 * MIB;
 const DEFAULT_BATCH_BYTES = 4 * MIB;
 /** Completed batches between two attempts to make a spare on a disk that was full. */
@@ -147,7 +149,8 @@ async function recover(options: Settings, release: () => void): Promise<DiskLog>
 }
 
 async function firstSegment(options: Settings, folder: FolderIdentity): Promise<LogEnd> {
-  const { disk, directory, crc32c, segmentBytes: size } = options;
+  const { disk, directory, crc32c, segmentBytes } = options;
+  const size = Math.min(segmentBytes, FIRST_SEGMENT_BYTES);
   const place = { identity: folder.identity, generation: FIRST_GENERATION, segment: 1 };
   await makeSegment({ disk, directory, place, size, crc32c, background: false });
   const path = join(directory, segmentName(place.generation, place.segment));

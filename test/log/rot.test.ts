@@ -144,6 +144,22 @@ describe('Rot', () => {
     expect(await opened(made, unwritten(SECTOR, SIZE))).toBe(0);
   });
 
+  it('that takes all of the last batch of a segment is found by the number of the next', async () => {
+    const disk = simDisk();
+    const log = await open(disk, OPTIONS);
+    await persist(log, [entry(1, 1, 100)]);
+    const end = SECTOR + batchBytes(164);
+    await persist(log, [entry(2, 1, 2000)]);
+    await persist(log, [entry(2, 2, 2000)]);
+    const { identity } = log.folder;
+    await log.close();
+    const file = disk.content(FIRST_SEGMENT);
+    fillPattern({ identity, generation: 1, segment: 1 }, end, file.subarray(end));
+    disk.plant(FIRST_SEGMENT, file);
+    const message = expect.stringContaining('batch 3 stands where batch 2 belongs');
+    await expect(open(disk, OPTIONS)).rejects.toMatchObject({ code: 'corrupt', message });
+  });
+
   it('that removes a file stops the node', async () => {
     for (const name of [META_FILE, FOUNDING_FILE, 'wal-0000000001-0000000001.seg']) {
       expect(await opened(made, (disk) => disk.unlink(`${FOLDER}/${name}`))).toBe('corrupt');
