@@ -29,7 +29,7 @@ function run(what, script, ...args) {
 /** Source files, without their ending, relative to src/. */
 function sources() {
   return filesUnder(root, 'src')
-    .filter((path) => path.endsWith('.ts'))
+    .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
     .map((path) => path.slice('src/'.length, -'.ts'.length));
 }
 
@@ -40,9 +40,10 @@ function removeOrphans() {
 }
 
 function checkOutputs() {
+  const { targets } = JSON.parse(readFileSync(join(root, 'asconfig.json'), 'utf8'));
   const wanted = [
     ...sources().map((name) => `dist/${name}.js`),
-    ...['debug', 'release'].flatMap((target) => [`build/${target}.wasm`, `build/${target}.wat`]),
+    ...Object.values(targets).flatMap((target) => [target.outFile, target.textFile]),
   ];
   for (const path of wanted) if (!existsSync(join(root, path))) fail(`${path} was not made`);
   if (!readFileSync(join(root, bin), 'utf8').startsWith('#!')) fail(`${bin} does not begin with #!`);

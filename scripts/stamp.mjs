@@ -38,15 +38,22 @@ export function filesUnder(root, path) {
 
 function hashOf(root, paths) {
   const hash = createHash('sha256');
-  for (const path of paths.flatMap((p) => filesUnder(root, p))) {
-    if (join(root, path) === stampPath(root)) continue;
-    const bytes = readFileSync(join(root, path));
+  for (const path of paths) {
+    const full = join(root, path);
+    const bytes = existsSync(full) ? readFileSync(full) : Buffer.from('missing');
     hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   }
   return hash.digest('hex');
 }
 
-export const hashInputs = (root) => hashOf(root, inputs);
+export const hashInputs = (root) =>
+  hashOf(
+    root,
+    inputs.flatMap((path) => filesUnder(root, path)),
+  );
+
+const outputFiles = (root) =>
+  outputs.flatMap((path) => filesUnder(root, path)).filter((path) => join(root, path) !== stampPath(root));
 
 /** Whether the last build finished, and neither its sources nor its outputs have changed since. */
 export function isBuilt(root) {
@@ -56,7 +63,7 @@ export function isBuilt(root) {
   } catch {
     return false;
   }
-  return stamp.inputs === hashInputs(root) && stamp.outputs === hashOf(root, outputs);
+  return stamp.inputs === hashInputs(root) && stamp.hash === hashOf(root, stamp.outputs);
 }
 
 /** Called before a build, so that one which fails half-way is not taken for the one before. */
@@ -67,5 +74,6 @@ export function clearStamp(root) {
 /** Notes a good build; `inputsBefore` was taken at its start, so that a source edited meanwhile makes it stale. */
 export function writeStamp(root, inputsBefore) {
   mkdirSync(dirname(stampPath(root)), { recursive: true });
-  writeFileSync(stampPath(root), JSON.stringify({ inputs: inputsBefore, outputs: hashOf(root, outputs) }));
+  const made = outputFiles(root);
+  writeFileSync(stampPath(root), JSON.stringify({ inputs: inputsBefore, outputs: made, hash: hashOf(root, made) }));
 }

@@ -9,6 +9,7 @@
  * for an error, 2 for a wrong use. Every command ends by itself; what it leaves open is ended here.
  */
 import { run } from './program.js';
+import { ignoreClosedOutputs } from './report.js';
 
-const exitCode = await run(process.argv);
-process.exit(exitCode);
+ignoreClosedOutputs();
+process.exit(await run(process.argv));

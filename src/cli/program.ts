@@ -10,7 +10,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
 import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
-import { CliError, ignoreClosedOutputs, logLevels, tell } from './report.js';
+import { CliError, logLevels, tell } from './report.js';
 import * as values from './values.js';
 
 /** A flag with its environment variable, `--data-dir`: DISTRIBUTED_DATA_DIR. */
@@ -32,7 +32,6 @@ const reconnectFlag = () =>
 
 /** Runs the command line; resolves with the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  ignoreClosedOutputs();
   let exitCode = 0;
   const finish = (code: number) => {
     exitCode = code;
@@ -59,15 +58,17 @@ function makeProgram(finish: (code: number) => void): Command {
     .description(
       'A strongly consistent, transactional key-value store. Without a command it starts a node; see the commands for the rest.',
     )
+    .usage('[options]  or  distributed COMMAND …')
     .version(version())
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text) => tell(text.replace(/^error: /, '')) });
-  addNode(program, finish);
   addUp(program, finish);
   addCli(program, finish);
   addStatus(program, finish);
   addBench(program);
+  // Last: its own leave to have excess arguments (which it names better) is not passed on to the others.
+  addNode(program, finish);
   return program;
 }
 
@@ -147,14 +148,21 @@ function addNode(program: Command, finish: (code: number) => void): void {
     .addOption(logFlag().default('info'))
     .addOption(flag('--insecure', 'listen on an address that other machines reach, without authentication'))
     .addHelpText('after', nodeHelp)
-    .argument('[command]', 'one of the commands below')
-    .action(async (command: string | undefined, flags: NodeFlags) => {
-      if (command !== undefined)
-        throw new CliError(`unknown command '${command}'; distributed --help lists the commands`, 2);
-      const options = nodeOptions(flags);
+    .allowExcessArguments()
+    .action(async (flags: NodeFlags, command: Command) => {
+      const [extra] = command.args;
+      if (extra !== undefined)
+        throw new CliError(`unknown command '${extra}'; distributed --help lists the commands`, 2);
+      const options = nodeOptions({ ...flags, insecure: isOn(command, 'insecure') });
       const { runNode } = await import('./node.js');
       finish(await runNode(options));
     });
+}
+
+/** A switch from the environment is on unless its value says no. */
+function isOn(command: Command, name: 'insecure'): boolean {
+  if (command.getOptionValueSource(name) !== 'env') return command.getOptionValue(name) === true;
+  return !['', '0', 'false', 'no', 'off'].includes((process.env.DISTRIBUTED_INSECURE ?? '').toLowerCase());
 }
 
 /** Checks what one flag alone cannot tell. */

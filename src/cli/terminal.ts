@@ -115,7 +115,8 @@ export class Terminal {
     this.#options.output.write(line);
     this.#options.output.write('\n');
     this.#busy = false;
-    this.#next();
+    // Not at once: the reply to QUIT is followed by the end, not by a prompt.
+    queueMicrotask(() => this.#next());
   }
 
   #interrupted(): void {

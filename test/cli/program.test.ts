@@ -1,0 +1,126 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../src/cli/program.js';
+
+afterEach(() => vi.restoreAllMocks());
+
+/** Runs the command line in this process. */
+async function distributed(
+  args: string,
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const printed = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      printed[name] += String(text);
+      return true;
+    });
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
+  try {
+    const code = await run(['node', 'distributed', ...args.split(' ').filter((word) => word !== '')]);
+    return { code, ...printed };
+  } finally {
+    vi.restoreAllMocks();
+    vi.unstubAllEnvs();
+  }
+}
+
+describe('a wrong use is told in one line and ends with 2', () => {
+  it.each([
+    ['frobnicate', /^distributed: unknown command 'frobnicate'; distributed --help lists the commands$/],
+    ['--prot 1', /^distributed: unknown option '--prot' \(Did you mean --port\?\)$/],
+    ['--port', /^distributed: option '--port <n>' argument missing$/],
+    ['--port 65536', /'65536' is invalid\. It should be a whole number from 0 to 65535\.$/],
+    ['--port 80.5', /It should be a whole number from 0 to 65535\.$/],
+    ['--id 0', /It should be a whole number from 1 to 65535\.$/],
+    ['--id 1e3', /It should be a whole number from 1 to 65535\.$/],
+    ['--store rust', /Allowed choices are wasm, js\.$/],
+    ['--log-level loud', /Allowed choices are debug, info, warn, error\.$/],
+    ['--request-timeout soon', /It should be a time from 10ms to 3600000ms, such as 500ms or 5s\.$/],
+    ['--memory-limit lots', /It should be a size from 0 to 4294967296 bytes, such as 512MiB or 2GiB\.$/],
+    ['--election 400', /It should be a range of milliseconds from 10 to 600000, such as 400-800\.$/],
+    ['--election 800-400', /It should be a range of milliseconds/],
+    ['--election 150-300', /^distributed: --election must begin at 200 or more, twice --heartbeat, not at 150$/],
+    ['--host 0.0.0.0', /^distributed: --host 0\.0\.0\.0 can be reached from other machines.*--insecure/],
+    ['--host 192.168.0.1', /--insecure/],
+    ['--peers 1', /"1" is not id=host:port/],
+    ['--peers 1=127.0.0.1', /"127\.0\.0\.1" is not an address; it should be host:port/],
+    ['--peers 0=127.0.0.1:8080', /is not id=host:port/],
+    ['--peers 1=127.0.0.1:8080,1=127.0.0.1:8081', /The id 1 is there twice\.$/],
+    ['--peers 1=127.0.0.1:8080,2=127.0.0.1:8080', /The address 127\.0\.0\.1:8080 is there twice\.$/],
+    [
+      '--id 3 --peers 1=127.0.0.1:8080,2=127.0.0.1:8081',
+      /^distributed: --peers lists all members; node 3, .* is not among them$/,
+    ],
+    [
+      '--id 2 --peers 1=127.0.0.1:8080,2=127.0.0.1:8081',
+      /^distributed: --peers says that node 2 is at 127\.0\.0\.1:8081, but --port is 8080$/,
+    ],
+    ['cli nowhere', /"nowhere" is not an address; it should be host:port, such as 127\.0\.0\.1:8080\.$/],
+    ['cli --port 8080', /unknown option '--port'/],
+    ['status 127.0.0.1:0', /is not an address/],
+    ['up --ports 8080,8080', /A port is there twice\.$/],
+    ['up now', /too many arguments/],
+    ['bench store --only set,put', /"put" is none of set, get, delete, mixed, txn, encode\.$/],
+    ['bench cluster --read-ratio 2', /It should be a number from 0 to 1\.$/],
+  ])('%s', async (args, message) => {
+    const { code, stdout, stderr } = await distributed(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^[^\n]*\n$/);
+    expect(stderr.trimEnd()).toMatch(message);
+  });
+});
+
+describe('every flag can be given by the environment', () => {
+  it.each([
+    ['DISTRIBUTED_PORT', 'x', /'x' from env 'DISTRIBUTED_PORT' is invalid/],
+    ['DISTRIBUTED_ID', 'x', /'DISTRIBUTED_ID' is invalid/],
+    ['DISTRIBUTED_HOST', '0.0.0.0', /--host 0\.0\.0\.0 can be reached/],
+    ['DISTRIBUTED_PEERS', '2=127.0.0.1:8080', /node 1, which this is/],
+    ['DISTRIBUTED_STORE', 'x', /'DISTRIBUTED_STORE' is invalid/],
+    ['DISTRIBUTED_REQUEST_TIMEOUT', 'x', /'DISTRIBUTED_REQUEST_TIMEOUT' is invalid/],
+    ['DISTRIBUTED_TRANSACTION_TIMEOUT', 'x', /'DISTRIBUTED_TRANSACTION_TIMEOUT' is invalid/],
+    ['DISTRIBUTED_HEARTBEAT', 'x', /'DISTRIBUTED_HEARTBEAT' is invalid/],
+    ['DISTRIBUTED_ELECTION', 'x', /'DISTRIBUTED_ELECTION' is invalid/],
+    ['DISTRIBUTED_MEMORY_LIMIT', 'x', /'DISTRIBUTED_MEMORY_LIMIT' is invalid/],
+    ['DISTRIBUTED_LOG_LEVEL', 'x', /'DISTRIBUTED_LOG_LEVEL' is invalid/],
+  ])('%s', async (name, value, message) => {
+    const { code, stderr } = await distributed('', { [name]: value });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+
+  it('but the flag wins', async () => {
+    const { stderr } = await distributed('--id 7', { DISTRIBUTED_ID: 'x', DISTRIBUTED_PEERS: '2=127.0.0.1:8080' });
+    expect(stderr).toMatch(/node 7, which this is/);
+  });
+
+  it('and a switch that says no is off', async () => {
+    const { code, stderr } = await distributed('--host 0.0.0.0', { DISTRIBUTED_INSECURE: 'false' });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/--insecure/);
+  });
+});
+
+describe('--help', () => {
+  it('tells of every command, variable and exit code', async () => {
+    const { code, stdout, stderr } = await distributed('--help');
+    expect(code).toBe(0);
+    expect(stderr).toBe('');
+    for (const word of ['up', 'cli', 'status', 'bench', '--data-dir', 'DISTRIBUTED_PORT', 'Exit codes', 'Examples'])
+      expect(stdout).toContain(word);
+  });
+
+  it.each(['up', 'cli', 'status', 'bench store', 'bench cluster'])('explains %s', async (command) => {
+    const { code, stdout } = await distributed(`${command} --help`);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Examples:|Exit codes/);
+  });
+
+  it('fits a terminal of 100 columns', async () => {
+    for (const command of ['', 'up', 'cli', 'status', 'bench store', 'bench cluster']) {
+      const { stdout } = await distributed(`${command} --help`);
+      for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100);
+    }
+  });
+});
