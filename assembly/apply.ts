@@ -219,7 +219,7 @@ function endSlice(outcome: u32): u32 {
 }
 
 function publishAll(): void {
-  memory.copy(APPLY_STATE + AP_PUBLISHED_CHECKPOINT, APPLY_STATE + AP_CHECKPOINT, 16);
+  copy(APPLY_STATE + AP_PUBLISHED_CHECKPOINT, APPLY_STATE + AP_CHECKPOINT, 16);
   publish();
 }
 

@@ -18,9 +18,8 @@
  *     36  u32  its size, log2
  *     40  u32  its next byte that may not be zero yet
  *     44  u32  where its bytes are known to be zero
- *     48  u32  the retired table that readers may still look into, or 0
- *     52  u32  its size, log2
- *     56  u64  revision that was published when it was retired
+ *     48  u32  retired tables that readers may still look into
+ *     64       32 of them, 16 bytes each: 0 u32 address, 4 u32 size (log2), 8 u64 revision published since (0: not yet)
  *
  * A key's home is given by the top bits of its tag, so a table of another size is filled by streaming the slots of the
  * old one in order: no record is touched and nothing is hashed again. Every write moves a few slots (`moveSome`).

@@ -70,7 +70,7 @@ function set(offset: u32, value: u32): void {
 
 /** Begins with the `bytes` bytes of operations at `at`. */
 export function validateStart(at: u32, bytes: u32, reads: bool): void {
-  memory.fill(VALIDATE_STATE, 0, 64);
+  for (let word: u32 = 0; word < 64; word += 8) store<u64>(VALIDATE_STATE + word, 0);
   set(VA_PLACE, at);
   set(VA_END, at + bytes);
   set(VA_READS, reads ? 1 : 0);

@@ -259,13 +259,17 @@ function loosen(record: u32): void {
 
 // ---- publishing and pins
 
-/** Makes everything that was written visible, at once. */
+/**
+ * Makes everything that was written visible, at once. Readers of one word need the revision alone; who wants several words of one
+ * moment reads the lock before and after them.
+ */
 export function publish(): void {
-  atomic.store<u32>(VERSION_STATE, load<u32>(VERSION_STATE, VS_LOCK) + 1, VS_LOCK);
-  for (let word: u32 = 0; word <= VS_LIMIT; word += 8) atomic.store<u64>(VERSION_STATE + word, newest(word));
-  atomic.store<u32>(VERSION_STATE, load<u32>(VERSION_STATE, VS_LOCK) + 1, VS_LOCK);
+  atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
+  for (let word = VS_APPLIED; word <= VS_LIMIT; word += 8) store<u64>(VERSION_STATE + word, newest(word));
+  atomic.store<u64>(VERSION_STATE, newest(VS_PUBLISHED), VS_PUBLISHED);
+  atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
   openGate();
-  freeRetiredTables(published(), oldestReader());
+  if (anyReaders()) freeRetiredTables(published(), oldestReader());
 }
 
 /** Pins the published revision, and returns it. */
