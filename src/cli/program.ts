@@ -235,7 +235,7 @@ function addUp(program: Command, finish: (code: number) => void): void {
     )
     .addOption(flag('--data-dir <folder>', 'node <id> keeps its state in node-<id> under it').default('data'))
     .addOption(storeFlag())
-    .addOption(logFlag().default(undefined, 'info; warn on a terminal'))
+    .addOption(logFlag().default(undefined, 'info; error on a terminal'))
     .addOption(timeoutFlag())
     .addOption(reconnectFlag())
     .addHelpText('after', upHelp)

@@ -2,7 +2,6 @@
 import { parseAddress } from '../client/address.js';
 import type { LogLevel } from '../node/options.js';
 import { historyPath } from './history.js';
-import { logLevels } from './report.js';
 import { onSignals } from './signals.js';
 import { Supervisor } from './supervisor.js';
 import { Terminal } from './terminal.js';
@@ -11,7 +10,7 @@ export interface UpOptions {
   readonly ports: readonly number[];
   readonly dataDir: string;
   readonly store: 'wasm' | 'js';
-  /** Undefined: `info`, or `warn` when the CLI has the terminal. */
+  /** Undefined: `info`, or `error` when the CLI has the terminal. */
   readonly logLevel: LogLevel | undefined;
   readonly timeoutMs: number;
   readonly reconnectMs: number;
@@ -27,7 +26,7 @@ export async function runUp(options: UpOptions): Promise<number> {
   };
   const supervisor = new Supervisor({
     ...options,
-    logLevel: options.logLevel ?? logLevels[interactive ? 2 : 1],
+    logLevel: options.logLevel ?? (interactive ? 'error' : 'info'),
     ready: (line) => process.stdout.write(`${line}\n`),
     log,
   });
