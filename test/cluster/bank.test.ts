@@ -19,6 +19,7 @@ it(
     expect(report.commits).toBeGreaterThanOrEqual(500);
     expect(report.conflicts).toBeGreaterThan(0);
     expect(report.audits).toBeGreaterThan(100);
+    expect(report.idleConflicts).toBeGreaterThan(0);
     const statuses = await cluster.settled();
     expect(new Set(statuses.map((s) => s.stateHash)).size).toBe(1);
   },

@@ -18,7 +18,7 @@ export interface BankReport {
   audits: number;
   unknown: number;
   readonly kills: number;
-  /** Transactions that stood idle the whole time, on nodes that were never killed, and were told of a conflict at the end. */
+  /** Transactions that stood idle until the end, and then were told of a conflict. */
   readonly idleConflicts: number;
 }
 
@@ -75,7 +75,8 @@ export async function runBank(cluster: Cluster, options: BankOptions): Promise<B
   const setup = await cluster.nodes[0]!.connect();
   const set = await setup.askAll(names.map((name) => `SET ${name} ${START}`));
   if (set.some((reply) => reply !== 'OK')) throw new Error(`the accounts could not be opened: ${set.join(', ')}`);
-  const idle = await openIdle(cluster);
+  const idle = new Map<NodePlace, LineClient[]>();
+  for (const node of cluster.nodes) idle.set(node, await openIdle(node));
   const clients = Array.from({ length: 9 }, (_, i) => new RoamingClient(cluster, cluster.nodes[i % 3]!));
   const auditors = Array.from({ length: 3 }, (_, i) => new RoamingClient(cluster, cluster.nodes[i]!));
   const gate = new Gate();
@@ -85,14 +86,16 @@ export async function runBank(cluster: Cluster, options: BankOptions): Promise<B
   ]);
   work.catch(() => gate.stop());
   const deadline = performance.now() + options.deadlineMs;
-  const killed = new Set<NodePlace>();
   let kills = 0;
   try {
     while (!gate.stopped && (kills < options.kills || bank.report.commits < options.commits)) {
       if (performance.now() > deadline) throw new Error(`too slow: ${JSON.stringify(bank.report)}, ${kills} kills`);
-      if (kills < options.kills) killed.add(await killLeader(cluster, bank));
-      if (kills < options.kills) kills++;
-      else await think(50);
+      if (kills < options.kills) {
+        const node = await killLeader(cluster, bank);
+        idle.set(node, await openIdle(node));
+        kills++;
+        await someCommits(bank, 60);
+      } else await think(50);
     }
   } finally {
     gate.stop();
@@ -100,46 +103,49 @@ export async function runBank(cluster: Cluster, options: BankOptions): Promise<B
     for (const client of [...clients, ...auditors]) client.close();
   }
   await finalAudits(cluster);
-  const idleConflicts = await endIdle(idle, killed);
+  const idleConflicts = await endIdle(idle);
   setup.close();
   return { ...bank.report, kills, idleConflicts };
 }
 
-/** Kills the leader once some commits have gone by since the last time. */
-async function killLeader(cluster: Cluster, bank: Bank): Promise<NodePlace> {
+/** Waits for as many commits: every account has changed by then. */
+async function someCommits(bank: Bank, count: number): Promise<void> {
   const before = bank.report.commits;
-  await until('transfers go on', 20_000, () => bank.report.commits >= before + 20);
+  await until('transfers go on', 20_000, () => bank.report.commits >= before + count);
+}
+
+async function killLeader(cluster: Cluster, bank: Bank): Promise<NodePlace> {
   const leader = await cluster.leader();
   await leader.kill();
-  await until('transfers go on without it', 20_000, () => bank.report.commits >= before + 40);
+  await someCommits(bank, 20);
   await leader.start();
   return leader;
 }
 
-interface Idle {
-  readonly node: NodePlace;
-  readonly client: LineClient;
-}
-
-/** On each node, transactions that have read and written and then stand still. */
-async function openIdle(cluster: Cluster): Promise<Idle[]> {
-  const idle: Idle[] = [];
-  for (const node of cluster.nodes) {
-    for (let i = 0; i < 4; i++) {
-      const client = await node.connect();
-      const replies = await client.askAll(['BEGIN', `GET ${names[i]!}`, `SET ${names[i]!} 1000000`]);
-      if (replies[0] !== 'OK' || replies[2] !== 'OK') throw new Error(`no idle transaction: ${replies.join(', ')}`);
-      idle.push({ node, client });
-    }
+/** Transactions on a node that have read and written and then stand still. */
+async function openIdle(node: NodePlace): Promise<LineClient[]> {
+  const clients: LineClient[] = [];
+  for (let i = 0; i < 4; i++) {
+    const client = await node.connect();
+    const ask = (line: string) => until(`${line} on node ${node.id}`, 15_000, async () => await accepted(client, line));
+    await ask('BEGIN');
+    await ask(`GET ${names[i]!}`);
+    await ask(`SET ${names[i]!} 1000000`);
+    clients.push(client);
   }
-  return idle;
+  return clients;
 }
 
-/** COMMITs those that still live: each must be told of the conflict (or that it was idle for too long). */
-async function endIdle(idle: readonly Idle[], killed: ReadonlySet<NodePlace>): Promise<number> {
+/** The reply, unless it is an error: a node that has just started may not know its leader yet. */
+async function accepted(client: LineClient, line: string): Promise<string | undefined> {
+  const reply = await client.ask(line);
+  return reply.startsWith('ERR ') ? undefined : reply;
+}
+
+/** COMMITs all of them: each must be told of the conflict, or that it was idle for too long. */
+async function endIdle(idle: ReadonlyMap<NodePlace, readonly LineClient[]>): Promise<number> {
   let conflicts = 0;
-  for (const { node, client } of idle) {
-    if (killed.has(node)) continue;
+  for (const client of [...idle.values()].flat()) {
     const reply = await client.ask('COMMIT');
     if (reply.startsWith('ERR conflict ')) conflicts++;
     else if (!reply.startsWith('ERR aborted ')) throw new Error(`an idle transaction's COMMIT was answered ${reply}`);
