@@ -180,6 +180,7 @@ function malformedTests(make: MakeHarness): void {
     ['XX on CAS', 2, [good, operation(4, 'k', new Uint8Array(4), 2)]],
     ['MORE on COMMIT', 2, [good, raw(5, 4, 0, 0, 0), del('k')]],
     ['a DEL with MORE at the end', 2, [good, del('a', true)]],
+    ['a DEL with MORE at the end, which makes no command', 1, [good, del('a', true)]],
     ['a DEL with MORE before a SET', 2, [good, del('a', true), set('b', '1')]],
     ['a DEL with MORE before a COMMIT', 2, [good, del('a', true), commit([])]],
     ['a DEL with a value', 2, [good, operation(2, 'k', 'v')]],
