@@ -1,6 +1,6 @@
 /**
  * Three nodes of this program on this machine, for a benchmark that was given no addresses: processes of the CLI on free
- * ports, with folders that go when it ends.
+ * ports, with folders that go when it ends. A channel ties them to this process: however it ends, they end too.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -58,12 +58,14 @@ export class LocalCluster {
   readonly #children: ChildProcess[];
   readonly #folder: string;
   readonly #onExit = () => this.#end();
+  readonly #onSignal = () => process.exit(130);
 
   private constructor(targets: readonly Target[], children: ChildProcess[], folder: string) {
     this.targets = targets;
     this.#children = children;
     this.#folder = folder;
     process.once('exit', this.#onExit);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, this.#onSignal);
   }
 
   /** Starts `size` nodes and waits until all of them know a leader. */
@@ -75,7 +77,7 @@ export class LocalCluster {
     const children = ports.map((port, i) => {
       const own = ['--id', `${i + 1}`, '--port', `${port}`, '--data-dir', join(folder, `node-${i + 1}`)];
       return spawn(process.execPath, [program, ...own, '--peers', peers, ...args], {
-        stdio: ['ignore', 'ignore', 'pipe'],
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       });
     });
     const targets = ports.map((port) => ({ host: '127.0.0.1', port }));
@@ -109,6 +111,7 @@ export class LocalCluster {
   /** Asks the nodes to stop, ends those that do not, and removes their folders. */
   async stop(): Promise<void> {
     process.off('exit', this.#onExit);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, this.#onSignal);
     const ended = this.#children.map((child) =>
       child.exitCode !== null || child.signalCode !== null
         ? Promise.resolve()
