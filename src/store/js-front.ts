@@ -72,14 +72,15 @@ export class Front {
     return slot;
   }
 
-  private connection(slot: number): Connection {
+  /** The connection of a slot; undefined when it is closed: what comes late for it is ignored. */
+  private connection(slot: number): Connection | undefined {
     const connection = this.connections[slot];
-    if (connection === undefined || connection.closed) throw new Error(`store: connection ${slot} is not open`);
-    return connection;
+    return connection?.closed ? undefined : connection;
   }
 
   close(slot: number): void {
     const connection = this.connection(slot);
+    if (connection === undefined) throw new Error(`store: connection ${slot} is not open; it cannot be closed`);
     connection.closed = true;
     connection.dropInput();
     this.endTransaction(connection);
@@ -92,26 +93,28 @@ export class Front {
   }
 
   feed(slot: number, chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    const text = latin1View(chunk).latin1Slice();
-    this.staged.push({ connection: this.connection(slot), text });
+    const connection = this.connection(slot);
+    if (connection === undefined || chunk.length === 0) return;
+    this.staged.push({ connection, text: latin1View(chunk).latin1Slice() });
     this.stagedBytes += chunk.length;
     if (this.stagedBytes >= STAGING_BYTES) this.ingest(this.nowMs);
   }
 
   finish(slot: number): void {
-    this.staged.push({ connection: this.connection(slot), text: undefined });
+    const connection = this.connection(slot);
+    if (connection !== undefined) this.staged.push({ connection, text: undefined });
   }
 
   pause(slot: number, on: boolean): void {
     const connection = this.connection(slot);
+    if (connection === undefined) return;
     connection.paused = on;
     if (!on) this.wake(connection);
   }
 
   release(slot: number): void {
-    const connection = this.connections[slot];
-    if (connection === undefined || connection.closed) return;
+    const connection = this.connection(slot);
+    if (connection === undefined || connection.unanswered > 0) return;
     connection.barrier = false;
     this.wake(connection);
   }
