@@ -68,6 +68,8 @@ export class Node {
   readonly #logTime: LogTime;
   readonly #timers: Timer[] = [];
   #raft: Raft | undefined;
+  /** Raft was given an input since it was last asked what to do. */
+  #raftTouched = false;
   #turnWanted = false;
   #inTurn = false;
   #stopped = false;
@@ -85,7 +87,7 @@ export class Node {
     this.#log = log;
     this.#logTime = new LogTime(env.clock, log);
     this.#outbox = new Outbox(store, (...entry) => this.#dispatch(...entry));
-    this.#reads = new ReadBarrier(store, (id) => this.#raft?.readIndex(id), parts.options.heartbeatMs);
+    this.#reads = new ReadBarrier(store, (id) => this.#touch()?.readIndex(id), parts.options.heartbeatMs);
     this.sessions = new Sessions(store, {
       wake: () => this.wake(),
       peer: (socket, first) => parts.transport().accept(socket, first),
@@ -94,7 +96,7 @@ export class Node {
       gap: () => this.#outbox.sendAgain(),
     });
     log.onPersisted = (index, term) => {
-      this.#raft?.persisted(index, term);
+      this.#touch()?.persisted(index, term);
       this.wake();
     };
     log.onFailed = (error) => this.fail(error);
@@ -182,7 +184,7 @@ export class Node {
   #tick(): void {
     this.#guard(() => {
       const now = this.#now();
-      this.#raft?.tick();
+      this.#touch()?.tick();
       this.#reads.repeat(now, false);
       const deadline = now - this.#parts.options.requestTimeoutMs;
       const hasLeader = (this.#raft?.leader ?? 0) !== 0;
@@ -196,7 +198,7 @@ export class Node {
   /** A message of a peer's that the transport has checked. */
   receive(message: PeerMessage): void {
     this.#guard(() => {
-      const raft = this.#raft;
+      const raft = this.#touch();
       if (!raft) return;
       if (message.type === 'forward') {
         if (raft.role === 'leader' && message.term === raft.term) this.#propose(message.record, message.payloadCrc);
@@ -214,7 +216,7 @@ export class Node {
   /** The link to a peer came up or broke. */
   link(peer: number, up: boolean): void {
     this.#guard(() => {
-      const raft = this.#raft;
+      const raft = this.#touch();
       if (!raft) return;
       if (up) raft.reachable(peer);
       else raft.unreachable(peer);
@@ -230,7 +232,7 @@ export class Node {
 
   #propose(record: Uint8Array, payloadCrc: number): boolean {
     this.#payloadCrcs.set(record, payloadCrc);
-    const index = this.#raft?.propose([record]);
+    const index = this.#touch()?.propose([record]);
     this.#payloadCrcs.delete(record);
     return index !== undefined;
   }
@@ -270,10 +272,17 @@ export class Node {
     this.#inTurn = false;
   }
 
-  /** Carries out all that Raft asks for. */
+  /** Raft, about to be given an input. */
+  #touch(): Raft | undefined {
+    this.#raftTouched = true;
+    return this.#raft;
+  }
+
+  /** Carries out all that Raft asks for, if it was given anything to think about. */
   #pump(): void {
     const raft = this.#raft;
-    if (!raft) return;
+    if (!raft || !this.#raftTouched) return;
+    this.#raftTouched = false;
     for (let ready = raft.ready(); ready; ready = raft.ready()) this.#carryOut(raft, ready);
   }
 
