@@ -26,7 +26,11 @@ export class Trace {
 
   bytes(bytes: Uint8Array): void {
     this.word(bytes.length);
-    for (let at = 0; at < bytes.length; at++) this.word(bytes[at]!);
+    const wordsEnd = bytes.length & ~3;
+    for (let at = 0; at < wordsEnd; at += 4) {
+      this.word(bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
+    }
+    for (let at = wordsEnd; at < bytes.length; at++) this.word(bytes[at]!);
   }
 
   /** 16 hexadecimal digits. */
