@@ -10,7 +10,7 @@ export interface Location {
   readonly length: number;
 }
 
-const FIRST_CAPACITY = 1024;
+const FIRST_CAPACITY = 64;
 
 function grown<T extends Float64Array | Uint32Array>(old: T, made: T): T {
   made.set(old);

@@ -100,9 +100,9 @@ interface Filling {
 /** Fills a part of a file (at least one sector) with its pattern, chunk by chunk, each write aligned to the chunk's size. */
 function fillFile(file: DiskFile, filling: Filling, done: (error?: DiskError) => void): void {
   const { place, to } = filling;
-  const chunk = new Uint8Array(CHUNK);
+  const chunk = new Uint8Array(Math.min(CHUNK, to - filling.from));
   const next = (at: number): void => {
-    const part = chunk.subarray(0, Math.min(CHUNK - (at % CHUNK), to - at));
+    const part = chunk.subarray(0, Math.min(chunk.length, CHUNK - (at % CHUNK), to - at));
     fillPattern(place, at, part);
     file.write(part, at, (error) => {
       const end = at + part.length;

@@ -4,6 +4,9 @@ import type { CrashMode, DiskStep, SimDisk } from '../../src/sim/disk.js';
 import { contents, entry, FOLDER, open, persist, SECOND_SEGMENT, settle, simDisk, simOptions, told } from './helper.js';
 import { type Promised, SMALL, Workload } from './workload.js';
 
+/** Sweeps take seconds on a quiet machine, and must not fail on a busy one. */
+const SWEEP = { timeout: 180_000 };
+
 interface CrashPoint {
   readonly disk: SimDisk;
   readonly promised: Promised;
@@ -41,23 +44,27 @@ async function named(what: string, work: () => Promise<void>): Promise<void> {
 }
 
 describe('A crash', () => {
-  it('at any step loses nothing that was acknowledged and makes nothing up, whatever unsynced sectors it leaves', async () => {
-    for (const seed of [1, 2]) {
-      const { workload, points } = await crashPoints(seed, 40);
-      expect(points.length).toBeGreaterThan(150);
-      expect(points.at(-1)!.promised.acknowledged).toBeGreaterThan(20);
-      for (const [number, point] of points.entries()) {
-        for (const mode of ['drop', 'tear', 'kill'] as const) {
-          const dice = seed * 100_000 + number;
-          await named(`seed ${seed}, step ${number} (${point.at}), ${mode}`, async () => {
-            await workload.check(crashed(point, mode, dice), point.promised);
-          });
+  it(
+    'at any step loses nothing that was acknowledged and makes nothing up, whatever unsynced sectors it leaves',
+    SWEEP,
+    async () => {
+      for (const seed of [1, 2]) {
+        const { workload, points } = await crashPoints(seed, 40);
+        expect(points.length).toBeGreaterThan(150);
+        expect(points.at(-1)!.promised.acknowledged).toBeGreaterThan(20);
+        for (const [number, point] of points.entries()) {
+          for (const mode of ['drop', 'tear', 'kill'] as const) {
+            const dice = seed * 100_000 + number;
+            await named(`seed ${seed}, step ${number} (${point.at}), ${mode}`, async () => {
+              await workload.check(crashed(point, mode, dice), point.promised);
+            });
+          }
         }
       }
-    }
-  });
+    },
+  );
 
-  it('at any step of recovery from a crash is recovered from as well (every 7th crash point)', async () => {
+  it('at any step of recovery from a crash is recovered from as well (every 7th crash point)', SWEEP, async () => {
     const { workload, points } = await crashPoints(4, 40);
     let checked = 0;
     for (let number = 0; number < points.length; number += 7) {
@@ -149,10 +156,14 @@ describe('A failed step', () => {
   }
 
   for (const step of ['write', 'complete', 'sync', 'rename', 'syncDir', 'create', 'unlink'] as const) {
-    it(`(${step}) is final, and the next start trusts no page cache, whether it still holds what the disk does not or no longer`, async () => {
-      let nth = 1;
-      for (; await fails(step, nth, nth % 2 === 0); nth++) await fails(step, nth, nth % 2 === 1);
-      expect(nth).toBeGreaterThan(1);
-    });
+    it(
+      `(${step}) is final, and the next start trusts no page cache, whether it still holds what the disk does not or no longer`,
+      SWEEP,
+      async () => {
+        let nth = 1;
+        for (; await fails(step, nth, nth % 2 === 0); nth++) await fails(step, nth, nth % 2 === 1);
+        expect(nth).toBeGreaterThan(1);
+      },
+    );
   }
 });

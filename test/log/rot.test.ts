@@ -84,6 +84,9 @@ async function opened(from: Sample, change: (disk: SimDisk) => void, thorough = 
   }
 }
 
+/** Sweeps take seconds on a quiet machine, and must not fail on a busy one. */
+const SWEEP = { timeout: 180_000 };
+
 describe('Rot', () => {
   let made: Sample;
   beforeAll(async () => {
@@ -92,7 +95,7 @@ describe('Rot', () => {
     expect(made.offsets.at(-1)).toBeLessThan(SIZE - SECTOR);
   });
 
-  it('of any one bit of a log of 4 KiB never gives a wrong entry and never loses one in silence', async () => {
+  it('of any one bit of a log of 4 KiB never gives a wrong entry and never loses one in silence', SWEEP, async () => {
     const end = made.offsets.at(-1)!;
     for (let bit = 0; bit < SIZE * 8; bit++) {
       const came = await opened(made, (disk) => disk.flipBit(FIRST_SEGMENT, bit), bit % 64 === 0);
@@ -112,7 +115,7 @@ describe('Rot', () => {
     }
   });
 
-  it('of any one bit of a copy of the vote is mended from the other; of both it stops the node', async () => {
+  it('of any one bit of a copy of the vote is mended from the other; of both it stops the node', SWEEP, async () => {
     const random = seeded(3);
     for (let bit = 0; bit < 512 * 8; bit++) {
       const [one, other] = bit % 2 === 0 ? ['vote-1', 'vote-2'] : ['vote-2', 'vote-1'];
@@ -177,7 +180,7 @@ describe('Rot', () => {
     expect(await opened(made, all)).toBe('corrupt');
   });
 
-  it('cuts a file short at any byte and stops the node', async () => {
+  it('cuts a file short at any byte and stops the node', SWEEP, async () => {
     for (const path of [FIRST_SEGMENT, SECOND_SEGMENT, `${FOLDER}/${META_FILE}`, `${FOLDER}/${FOUNDING_FILE}`]) {
       const whole = made.disk.content(path);
       for (let length = 0; length < whole.length; length++) {
@@ -199,7 +202,7 @@ describe('Rot', () => {
 });
 
 describe('A log that was written up to any byte of its last three batches', () => {
-  it('is cut to whole batches, or told as corrupt where a sector is half written', async () => {
+  it('is cut to whole batches, or told as corrupt where a sector is half written', SWEEP, async () => {
     const made = await sample();
     const place = { identity: made.identity, generation: 1, segment: 1 };
     const whole = made.disk.content(FIRST_SEGMENT);
