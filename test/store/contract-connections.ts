@@ -487,6 +487,18 @@ function endTests(make: MakeHarness): void {
     expect(h.send(b, 'GET a\n')).toBe('(nil)\n');
   });
 
+  test('replies that were not yet handed out go with their client, also if the slot is taken at once', () => {
+    const h = make();
+    const a = h.open();
+    h.feed(a, 'PING\nSTATUS\n');
+    h.store.ingest(h.nowMs);
+    h.store.close(a);
+    const b = h.open();
+    h.drain();
+    expect(h.take(b) + h.take(a)).toBe('');
+    expect(h.send(b, 'PING\n')).toBe('PONG\n');
+  });
+
   test('a pause, a hold or a FIN of the one before is not inherited with a slot', () => {
     const h = make();
     for (let round = 0; round < 3; round++) {
