@@ -102,9 +102,12 @@ class RealSocket implements Socket {
 
 function listen(host: string, port: number, accept: (socket: Socket) => void): Promise<Listener> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      accept(new RealSocket(socket, hostPort(socket.remoteAddress ?? 'closed', socket.remotePort ?? 0)));
-    });
+    const server = createServer(
+      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 },
+      (socket) => {
+        accept(new RealSocket(socket, hostPort(socket.remoteAddress ?? 'closed', socket.remotePort ?? 0)));
+      },
+    );
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(host, port, error)));
     server.listen({ host, port, backlog: BACKLOG }, () => {
       // A failed accept (no descriptors left) concerns that one connection; the client sees it closed and comes again.
@@ -117,7 +120,14 @@ function listen(host: string, port: number, accept: (socket: Socket) => void): P
 }
 
 function dial(host: string, port: number, connected: () => void): Socket {
-  const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+  const socket = connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
+  });
   socket.once('connect', connected);
   return new RealSocket(socket, hostPort(host, port));
 }

@@ -26,14 +26,16 @@ export interface FoundingHost {
   founded(founding: Founding): void;
   /** This folder can never belong to the cluster: the node must stop. */
   lost(reason: string): void;
+  /** The record could not be made durable: the node must stop, for its log is closed to everything from now on. */
+  failed(error: Error): void;
 }
 
 export class Membership {
   readonly #host: FoundingHost;
   /** Members that said that they are empty, with the identity they said it with. */
   readonly #empty = new Map<number, Uint8Array>();
-  /** Newest incarnation seen of each member. */
-  readonly #incarnations = new Map<number, { starts: number; nonce: number }>();
+  /** Newest incarnation seen of each folder, by its identity. */
+  readonly #incarnations = new Map<string, { starts: number; nonce: number }>();
 
   constructor(host: FoundingHost) {
     this.#host = host;
@@ -46,12 +48,13 @@ export class Membership {
   /** Undefined lets the peer in; else the reason it is told. */
   judge(hello: Hello): string | undefined {
     const refusal = this.#judgeIncarnation(hello) ?? this.#judgeMembership(hello);
-    if (refusal === undefined) this.#incarnations.set(hello.id, { starts: hello.starts, nonce: hello.nonce });
+    if (refusal === undefined)
+      this.#incarnations.set(keyOf(hello.identity), { starts: hello.starts, nonce: hello.nonce });
     return refusal;
   }
 
   #judgeIncarnation(hello: Hello): string | undefined {
-    const seen = this.#incarnations.get(hello.id);
+    const seen = this.#incarnations.get(keyOf(hello.identity));
     if (!seen || hello.starts > seen.starts || (hello.starts === seen.starts && hello.nonce === seen.nonce))
       return undefined;
     return `node ${hello.id} was started ${seen.starts} times, and this one says ${hello.starts}: an old copy of its folder, or a second process with a copy of it`;
@@ -78,9 +81,7 @@ export class Membership {
     const { id, address, log } = this.#host;
     const listed = founding.members.find((m) => m.id === id);
     if (listed && equalBytes(listed.identity, log.folder.identity)) {
-      log.found(founding);
-      this.#host.founded(founding);
-      return undefined;
+      return this.#makeDurable(founding) ? undefined : `node ${id} could not write the founding record`;
     }
     if (listed?.address === address || founding.members.some((m) => m.address === address)) {
       const reason = `the data folder is new, but the cluster of node ${hello.id} at ${hello.address} knows node ${id} at ${address} with another folder: it was lost or replaced; put the old folder back`;
@@ -112,6 +113,11 @@ export class Membership {
     );
   }
 
+  /** The link to a member broke: what it said of itself holds no longer, for its folder may be another when it comes back. */
+  forget(id: number): void {
+    this.#empty.delete(id);
+  }
+
   /** A cluster of one founds itself, unless it has learned meanwhile that it belongs elsewhere. */
   foundAlone(): void {
     const { id, address, log } = this.#host;
@@ -124,9 +130,23 @@ export class Membership {
       clusterId: this.#host.random.bytes(16),
       members: [...members].sort((a, b) => a.id - b.id),
     };
-    this.#host.log.found(founding);
-    this.#host.founded(founding);
+    this.#makeDurable(founding);
   }
+
+  #makeDurable(founding: Founding): boolean {
+    try {
+      this.#host.log.found(founding);
+    } catch (error) {
+      this.#host.failed(error as Error);
+      return false;
+    }
+    this.#host.founded(founding);
+    return true;
+  }
+}
+
+function keyOf(identity: Uint8Array): string {
+  return Buffer.from(identity).toString('hex');
 }
 
 /** `1=127.0.0.1:8080,2=…`, as --peers takes it. */

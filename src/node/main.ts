@@ -151,6 +151,7 @@ class Run implements RunningNode {
       random: env.random,
       founded: (founding) => this.#founded(founding),
       lost: (reason) => this.#node.fail(new NodeError(reason)),
+      failed: (error) => this.#node.fail(error),
     });
     this.#transport = this.#makeTransport();
     this.#node = new Node({
@@ -229,6 +230,7 @@ class Run implements RunningNode {
           log('warn', `refused by ${peer ? `node ${peer} at ` : ''}${address}: ${reason}`),
         link: (peer, up) => {
           log(up ? 'info' : 'warn', up ? `linked to node ${peer}` : `lost the link to node ${peer}`);
+          if (!up) this.#membership.forget(peer);
           this.#node.link(peer, up);
         },
         message: (message) => this.#node.receive(message),
@@ -242,7 +244,7 @@ class Run implements RunningNode {
   }
 
   #failed(error: Error): void {
-    this.#stopping ??= this.#close();
+    this.#stopping ??= this.#close().catch(() => {});
     this.#fail(error);
   }
 

@@ -87,22 +87,27 @@ export class Node {
     this.#log = log;
     this.#logTime = new LogTime(env.clock, log);
     this.#outbox = new Outbox(store, (...entry) => this.#dispatch(...entry));
-    this.#reads = new ReadBarrier(store, (id) => this.#touch()?.readIndex(id), parts.options.heartbeatMs);
+    this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
     this.sessions = new Sessions(store, {
       wake: () => this.wake(),
       peer: (socket, first) => parts.transport().accept(socket, first),
       control: (code) => controlReply(code, this),
       applied: (sequence) => this.#outbox.decided(sequence),
-      gap: () => this.#outbox.sendAgain(),
+      gap: () => {
+        this.#outbox.sendAgain();
+        this.wake();
+      },
+      guard: (action) => this.#guard(action),
+      after: (ms, action) => env.timers.after(ms, action),
     });
     log.onPersisted = (index, term) => {
-      this.#touch()?.persisted(index, term);
+      this.#guard(() => this.#touch()?.persisted(index, term));
       this.wake();
     };
     log.onFailed = (error) => this.fail(error);
     const tickMs = parts.options.heartbeatMs / ticksPerHeartbeat;
     this.#timers.push(env.timers.every(tickMs, () => this.#tick()));
-    this.#timers.push(env.timers.every(1_000, () => this.#store.expire(this.#now() - parts.options.transactionIdleMs)));
+    this.#timers.push(env.timers.every(1_000, () => this.#guard(() => this.#expire())));
   }
 
   get options(): NodeOptions {
@@ -119,6 +124,12 @@ export class Node {
   }
   get founding(): Founding | undefined {
     return this.#log.founding;
+  }
+
+  #askIndex(id: number): void {
+    const raft = this.#touch();
+    if (raft) raft.readIndex(id);
+    else this.#reads.answer(id, -1);
   }
 
   #now(): number {
@@ -195,19 +206,18 @@ export class Node {
     });
   }
 
+  #expire(): void {
+    this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
+  }
+
   /** A message of a peer's that the transport has checked. */
   receive(message: PeerMessage): void {
     this.#guard(() => {
       const raft = this.#touch();
       if (!raft) return;
       if (message.type === 'forward') {
+        // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
         if (raft.role === 'leader' && message.term === raft.term) this.#propose(message.record, message.payloadCrc);
-        else {
-          const { from, to, sequence } = message;
-          this.#parts.transport().send({ type: 'refused', from: to, to: from, term: raft.term, sequence });
-        }
-      } else if (message.type === 'refused') {
-        if (message.from === raft.leader && message.term === raft.term) this.#outbox.sendAgain();
       } else raft.step(message);
       this.wake();
     });

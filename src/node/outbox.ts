@@ -3,8 +3,8 @@
  *
  * The store numbers own entries 1, 2, 3 … within the incarnation, and apply turns any entry that is not last + 1 of its
  * origin into a no-op. So undecided entries may be sent again, in order from the first, as often as one likes: each
- * takes effect once. They are sent again whenever (leader, term) or the link to the leader changes, when the leader refuses, and
- * when one came out as a no-op over a gap.
+ * takes effect once. They are sent again whenever (leader, term) or the link to the leader changes, and when one came out as
+ * a no-op over a gap.
  *
  * Invariants: entries are decided in order; at most `maxInFlight` are undecided; a record whose header was filled in
  * here (this node led, and the record is in its log) is never filled in again: it is proposed anew as a copy.
@@ -82,7 +82,7 @@ export class Outbox {
     }
   }
 
-  /** (leader, term) or the link changed, the leader refused, or there was a gap: all undecided go again, from the first. */
+  /** (leader, term) or the link changed, or there was a gap: all undecided go again, from the first. */
   sendAgain(): void {
     this.#unsent = 0;
     this.#sendUnsent();
@@ -90,7 +90,9 @@ export class Outbox {
 
   /** A message can be lost without a sign (a full queue drops it): what makes no progress is sent again, ever more rarely. */
   nudge(now: number): void {
-    if (this.#undecided.length === 0) this.#nudgeAt = undefined;
+    // What is in this node's own log needs no help as long as it leads, and goes again when it does not.
+    const first = this.#undecided[0];
+    if (first === undefined || first.headerUsed) this.#nudgeAt = undefined;
     else if (this.#nudgeAt === undefined) this.#nudgeAt = now + this.#nudgeMs;
     else if (now >= this.#nudgeAt) {
       this.#nudgeMs *= 2;

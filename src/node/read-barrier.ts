@@ -2,8 +2,8 @@
  * Linearizable reads by ReadIndex (dissertation §6.4): the reads that gather while one round is under way share the next.
  *
  * Invariants: one batch is in flight; it was sealed before its index was asked for, so the index is at least as new as
- * every write acknowledged before any of its reads arrived; it is evaluated once that index is applied here. Asking again
- * under the same number is harmless: any answer was given after the batch was sealed.
+ * every write acknowledged before any of its reads arrived; it is evaluated once that index is applied here. At most one
+ * question of a batch is open; any answer to its number was given after the batch was sealed.
  */
 import type { Store } from '../store/store.js';
 
@@ -12,10 +12,10 @@ export class ReadBarrier {
   readonly #ask: (id: number) => void;
   readonly #retryMs: number;
   #lastId = 0;
-  #inFlight: { id: number; since: number; asked: number; index: number | undefined } | undefined;
+  #inFlight: { id: number; since: number; asked: number; open: boolean; index: number | undefined } | undefined;
   #gatheredSince: number | undefined;
 
-  /** `ask` asks Raft for a read index; `retryMs`: a question not answered for that long is asked again. */
+  /** `ask` asks Raft for a read index; each question is answered once, and Raft itself repeats one that is lost. `retryMs`: how long after asking in vain to ask again. */
   constructor(store: Store, ask: (id: number) => void, retryMs: number) {
     this.#store = store;
     this.#ask = ask;
@@ -34,7 +34,13 @@ export class ReadBarrier {
   start(now: number): void {
     if (this.#store.gathered > 0) this.#gatheredSince ??= now;
     if (!this.canStart || !this.#store.sealReads()) return;
-    this.#inFlight = { id: ++this.#lastId, since: this.#gatheredSince ?? now, asked: now, index: undefined };
+    this.#inFlight = {
+      id: ++this.#lastId,
+      since: this.#gatheredSince ?? now,
+      asked: now,
+      open: true,
+      index: undefined,
+    };
     this.#gatheredSince = undefined;
     this.#ask(this.#inFlight.id);
   }
@@ -42,15 +48,18 @@ export class ReadBarrier {
   /** Raft's answer; -1: nobody could answer, it is asked again later. */
   answer(id: number, index: number): void {
     const batch = this.#inFlight;
-    if (batch?.id === id && index >= 0 && batch.index === undefined) batch.index = index;
+    if (batch?.id !== id || batch.index !== undefined) return;
+    batch.open = false;
+    if (index >= 0) batch.index = index;
   }
 
-  /** A question may have been lost: asks again if it is due, or at once with `force`. */
+  /** Asks again what nobody could answer, if it is due, or at once with `force` (there is a new leader). */
   repeat(now: number, force: boolean): void {
     const batch = this.#inFlight;
-    if (batch === undefined || batch.index !== undefined) return;
+    if (batch === undefined || batch.open || batch.index !== undefined) return;
     if (!force && now - batch.asked < this.#retryMs) return;
     batch.asked = now;
+    batch.open = true;
     this.#ask(batch.id);
   }
 

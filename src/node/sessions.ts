@@ -5,12 +5,14 @@
  * Invariants: a socket is read only while neither the store holds its slot nor its own output is clogged; replies leave in the
  * order in which the store gives them out; after `close` nothing is written to a slot's socket.
  */
-import type { Socket } from '../env/env.js';
+import type { Socket, Timer } from '../env/env.js';
 import { sniff } from '../protocol/sniff.js';
 import { type Store, StoreEvent, type StoreSink } from '../store/store.js';
 
 /** Output that waits in a socket beyond this stops the parsing of its input, until it has drained. */
 const cloggedBytes = 1_048_576;
+/** A client that has been sent FIN may take this long to close. */
+const lingerMs = 10_000;
 /** Replies up to this length are cheaper to hand over as a string than as a copy. */
 const shortReplyBytes = 1_024;
 
@@ -22,9 +24,14 @@ interface Session {
   held: boolean;
   clogged: boolean;
   ended: boolean;
+  /** Runs from the FIN on: a client that never closes is closed. */
+  linger: Timer | undefined;
 }
 
 export interface SessionHost {
+  /** Carries out what a socket or timer calls for: an error in it stops the node, not the process that it is part of. */
+  guard(action: () => void): void;
+  after(ms: number, action: () => void): Timer;
   /** A turn is wanted: input has come. */
   wake(): void;
   /** The connection is a peer's. */
@@ -54,17 +61,26 @@ export class Sessions implements StoreSink {
   }
 
   accept(socket: Socket): void {
-    const session: Session = { socket, slot: -1, head: undefined, held: false, clogged: false, ended: false };
-    this.#all.add(session);
     if (this.#stopping) {
       socket.destroy();
       return;
     }
+    const session: Session = {
+      socket,
+      slot: -1,
+      head: undefined,
+      held: false,
+      clogged: false,
+      ended: false,
+      linger: undefined,
+    };
+    this.#all.add(session);
+    const { guard } = this.#host;
     socket.on({
-      data: (bytes) => (session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes)),
-      end: () => this.#finish(session),
-      drain: () => this.#drained(session),
-      close: () => this.#closed(session),
+      data: (bytes) => guard(() => (session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes))),
+      end: () => guard(() => this.#finish(session)),
+      drain: () => guard(() => this.#drained(session)),
+      close: () => guard(() => this.#closed(session)),
     });
   }
 
@@ -100,9 +116,15 @@ export class Sessions implements StoreSink {
   }
 
   #refuse(session: Session, reply: string): void {
-    session.ended = true;
     session.socket.writeLatin1(`${reply}\n`);
+    this.#sendFin(session);
+  }
+
+  #sendFin(session: Session): void {
+    session.ended = true;
+    session.socket.resume();
     session.socket.end();
+    session.linger = this.#host.after(lingerMs, () => session.socket.destroy());
   }
 
   #feed(session: Session, bytes: Uint8Array): void {
@@ -116,8 +138,7 @@ export class Sessions implements StoreSink {
     // A first line that never became whole is still a client's line, cut short.
     if (session.slot < 0 && session.head) this.#begin(session, session.head);
     if (session.slot < 0) {
-      session.ended = true;
-      session.socket.end();
+      this.#sendFin(session);
       return;
     }
     this.#store.finish(session.slot);
@@ -129,12 +150,18 @@ export class Sessions implements StoreSink {
     session.clogged = false;
     if (session.slot < 0) return;
     this.#store.pause(session.slot, false);
-    if (!session.held) session.socket.resume();
+    this.#read(session);
     this.#host.wake();
+  }
+
+  /** Reads on, unless something stands against it. */
+  #read(session: Session): void {
+    if (!session.held && !session.clogged && !this.#stopping) session.socket.resume();
   }
 
   #closed(session: Session): void {
     this.#all.delete(session);
+    session.linger?.cancel();
     session.ended = true;
     if (session.slot < 0) return;
     this.#bySlot[session.slot] = undefined;
@@ -156,11 +183,15 @@ export class Sessions implements StoreSink {
       copy.set(bytes.subarray(start, end));
       socket.write(copy);
     }
-    if (!session.clogged && socket.queued > cloggedBytes) {
-      session.clogged = true;
-      this.#store.pause(slot, true);
-      socket.pause();
-    }
+    this.#holdBack(session);
+  }
+
+  /** A client that does not read what it is sent gets no more of its commands carried out. */
+  #holdBack(session: Session): void {
+    if (session.clogged || session.socket.queued <= cloggedBytes) return;
+    session.clogged = true;
+    this.#store.pause(session.slot, true);
+    session.socket.pause();
   }
 
   event(kind: StoreEvent, slot: number, arg: number): void {
@@ -199,7 +230,7 @@ export class Sessions implements StoreSink {
         break;
       case StoreEvent.unhold:
         session.held = false;
-        if (!session.clogged) session.socket.resume();
+        this.#read(session);
         break;
     }
   }
@@ -207,18 +238,20 @@ export class Sessions implements StoreSink {
   #control(session: Session, code: number): void {
     const { reply, quit } = this.#host.control(code);
     session.socket.write(Buffer.from(`${reply}\n`, 'utf8'));
-    if (quit) this.#end(session);
-    else this.#store.release(session.slot);
+    if (quit) {
+      this.#end(session);
+      return;
+    }
+    this.#holdBack(session);
+    this.#store.release(session.slot);
   }
 
   /** No more input is taken; what was written is sent, then FIN. */
   #end(session: Session): void {
-    session.ended = true;
     this.#bySlot[session.slot] = undefined;
     this.#store.close(session.slot);
     session.slot = -1;
-    session.socket.resume();
-    session.socket.end();
+    this.#sendFin(session);
   }
 
   /** Takes no new input or connection; what is under way goes on. */
@@ -229,14 +262,11 @@ export class Sessions implements StoreSink {
 
   /** Sends what is written, then FIN, to all. */
   end(): void {
-    for (const session of this.#all) {
-      session.ended = true;
-      session.socket.resume();
-      session.socket.end();
-    }
+    for (const session of this.#all) if (!session.ended) this.#sendFin(session);
   }
 
   destroy(): void {
+    this.#stopping = true;
     for (const session of this.#all) session.socket.destroy();
   }
 }

@@ -16,7 +16,6 @@
  * read       term, id
  * readable   term, id, index
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
- * refused    term, sequence
  * ```
  */
 import { RECORD_HEADER_BYTES } from '../log/record.js';
@@ -89,8 +88,6 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term, m.id, m.index];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
-    case 'refused':
-      return [m.term, m.sequence];
   }
 }
 
@@ -243,8 +240,6 @@ export class MessageReader {
         return { type: 'read', from, to, term, id: f.integer() };
       case FrameKind.readable:
         return { type: 'readable', from, to, term, id: f.integer(), index: f.integer(-1) };
-      case FrameKind.refused:
-        return { type: 'refused', from, to, term, sequence: f.integer(1) };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -60,7 +60,6 @@ export const FrameKind = {
   read: 22,
   readable: 23,
   forward: 24,
-  refused: 25,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

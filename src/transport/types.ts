@@ -8,22 +8,14 @@ export interface Forward {
   readonly type: 'forward';
   readonly from: NodeId;
   readonly to: NodeId;
-  /** The leader's term that the sender believes in; another leader refuses. */
+  /** The leader's term that the sender believes in; whoever does not lead it drops the entry, and the sender sends it again when it learns of another leader. */
   readonly term: number;
   readonly sequence: number;
   /** HEADER_BYTES of room, then the payload; checked by CRC on arrival. */
   readonly record: Uint8Array;
   readonly payloadCrc: number;
 }
-/** The receiver of a forward is not the leader of that term: send again to whoever is. */
-export interface Refused {
-  readonly type: 'refused';
-  readonly from: NodeId;
-  readonly to: NodeId;
-  readonly term: number;
-  readonly sequence: number;
-}
-export type PeerMessage = Message | Forward | Refused;
+export type PeerMessage = Message | Forward;
 
 /** What each side says of itself when a link opens. */
 export interface Hello {

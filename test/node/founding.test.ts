@@ -26,6 +26,7 @@ function member(id: number, options: { folder?: number; peers?: typeof peers | u
     random: { float: () => 0, bytes: (n) => new Uint8Array(n).fill(7) },
     founded: () => events.push('founded'),
     lost: (reason) => events.push(`lost: ${reason}`),
+    failed: (error) => events.push(`failed: ${error.message}`),
   });
   const hello = (extra: Partial<Hello> = {}): Hello => ({
     protocol: 1,
@@ -66,6 +67,26 @@ describe('first start', () => {
     expect(three.membership.judge(two.hello())).toBeUndefined();
     expect(three.log.founding).toEqual(one.log.founding);
     expect([two.events, three.events]).toEqual([['founded'], ['founded']]);
+  });
+
+  it('lets in a member whose folder was made anew before the founding, and founds with the new one', () => {
+    const [one, two, three] = [member(1), member(2), member(3)];
+    one.membership.judge(two.hello({ starts: 4 }));
+    one.membership.forget(2);
+    one.membership.judge(three.hello());
+    expect(one.log.founding).toBeUndefined();
+    expect(one.membership.judge(member(2, { folder: 1 }).hello())).toBeUndefined();
+    expect(one.log.founding?.members[1]?.identity).toEqual(identityOf(2, 1));
+  });
+
+  it('stops the node when the record cannot be made durable', () => {
+    const [one, two, three] = [member(1), member(2), member(3)];
+    one.log.found = () => {
+      throw new Error('disk');
+    };
+    one.membership.judge(two.hello());
+    one.membership.judge(three.hello());
+    expect(one.events).toEqual(['failed: disk']);
   });
 
   it('refuses a member that was started with other --peers, naming both', () => {

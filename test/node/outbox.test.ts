@@ -128,6 +128,17 @@ describe('the outbox', () => {
     expect(resentAt).toEqual([1_000, 3_000, 7_000]);
   });
 
+  it('does not send again what is in the own log, as long as this node leads', () => {
+    const { outbox, state, write, sequences } = setUp();
+    state.way = 'proposed';
+    write(0);
+    sequences();
+    for (let now = 0; now <= 8_000; now += 25) outbox.nudge(now);
+    expect(sequences()).toEqual([]);
+    outbox.sendAgain();
+    expect(sequences()).toEqual([1]);
+  });
+
   it('refuses an outcome out of order', () => {
     const { outbox, write } = setUp();
     write(0);

@@ -167,6 +167,14 @@ export class SimClient {
     return answer;
   }
 
+  /** Stops and starts reading. */
+  pause(): void {
+    this.#socket.pause();
+  }
+  resume(): void {
+    this.#socket.resume();
+  }
+
   close(): void {
     this.#socket.destroy();
     this.#lost();

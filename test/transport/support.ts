@@ -48,7 +48,6 @@ export function allMessages(): PeerMessage[] {
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
     forward(1, 0),
     forward(big, 200),
-    { type: 'refused', ...link, term: 3, sequence: 1 },
   ];
 }
 
