@@ -37,9 +37,10 @@ export class LineSplitter {
 
   /** The stream has ended: what came after the last newline, if anything. */
   end(): Buffer | undefined {
-    if (this.#dropping) this.#handlers.tooLong();
-    const rest = this.#held > 0 ? Buffer.concat(this.#pieces, this.#held) : undefined;
+    const dropped = this.#dropping;
+    const rest = this.#held > 0 && !dropped ? Buffer.concat(this.#pieces, this.#held) : undefined;
     this.#clear();
+    if (dropped) this.#handlers.tooLong();
     return rest;
   }
 

@@ -1,0 +1,86 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { Client, ConnectionLost } from '../../src/client/client.js';
+import { FakeNode } from '../cli/fake-node.js';
+
+const nodes: FakeNode[] = [];
+const clients: Client[] = [];
+afterEach(() => {
+  for (const client of clients.splice(0)) client.close();
+  for (const node of nodes.splice(0)) node.kill();
+});
+
+async function connect(): Promise<{ node: FakeNode; client: Client }> {
+  const node = await new FakeNode().start();
+  nodes.push(node);
+  const client = await Client.connect(node.address);
+  clients.push(client);
+  return { node, client };
+}
+
+describe('the client', () => {
+  it('answers many requests under way, in order', async () => {
+    const { client } = await connect();
+    const replies = await Promise.all([client.set('a', '1'), client.get('a'), client.get('b'), client.line('PING')]);
+    expect(replies).toEqual([true, Buffer.from('1'), undefined, 'PONG']);
+  });
+
+  it('reads each form of reply', async () => {
+    const { node, client } = await connect();
+    const replies: Record<string, string> = {
+      'SET k v NX': '(nil)',
+      'DEL a b': '(integer) 2',
+      'EXISTS a': '(integer) 0',
+      'MGET a b': '["x",null]',
+      'INCR n 5': '(integer) 9223372036854775807',
+      'CAS k a b': 'OK',
+      'KEYS u LIMIT 10': '["u1","u2"]',
+      COUNT: '(integer) 3',
+      STATUS: '{"id":1}',
+    };
+    node.script = (line) => replies[line];
+    expect(await client.set('k', 'v', 'NX')).toBe(false);
+    expect(await client.del('a', 'b')).toBe(2);
+    expect(await client.exists('a')).toBe(0);
+    expect(await client.mget('a', 'b')).toEqual([Buffer.from('x'), null]);
+    expect(await client.incr('n', 5)).toBe(9223372036854775807n);
+    expect(await client.cas('k', 'a', 'b')).toBe(true);
+    expect(await client.keys('u', 10)).toEqual([Buffer.from('u1'), Buffer.from('u2')]);
+    expect(await client.count()).toBe(3);
+    expect(await client.status()).toEqual({ id: 1 });
+    expect(await client.members()).toMatchObject([{ id: 1, voter: true }]);
+  });
+
+  it('carries a transaction', async () => {
+    const { client } = await connect();
+    await client.begin();
+    await client.set('a', '1');
+    await client.commit();
+    expect(String(await client.get('a'))).toBe('1');
+    await client.begin();
+    await client.rollback();
+    await expect(client.commit()).rejects.toMatchObject({ code: 'no-transaction', definite: true });
+  });
+
+  it('says of what was unanswered when the connection ended that it is unknown', async () => {
+    const { node, client } = await connect();
+    node.script = () => 'die';
+    const write = client.set('a', '1');
+    const read = client.get('a');
+    await expect(write).rejects.toBeInstanceOf(ConnectionLost);
+    await expect(read).rejects.toBeInstanceOf(ConnectionLost);
+    await expect(client.get('a')).rejects.toBeInstanceOf(ConnectionLost);
+  });
+
+  it('says why it cannot connect', async () => {
+    const { node } = await connect();
+    node.kill();
+    await expect(Client.connect(node.address)).rejects.toThrow(`${node.address}: connection refused`);
+    await expect(Client.connect('nowhere')).rejects.toThrow('"nowhere" is not an address');
+  });
+
+  it('takes a reply of another form than the command has for no reply', async () => {
+    const { node, client } = await connect();
+    node.script = () => '(integer) 1';
+    await expect(client.get('a')).rejects.toThrow('expected a reply of kind value, not integer');
+  });
+});
