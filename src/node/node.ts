@@ -194,8 +194,10 @@ export class Node {
 
   #tick(): void {
     this.#guard(() => {
-      const now = this.#now();
       this.#touch()?.tick();
+      // An idle node does no more than this, forty times a second.
+      if (!this.#pump() && this.#idle) return;
+      const now = this.#now();
       this.#reads.repeat(now, false);
       const deadline = now - this.#parts.options.requestTimeoutMs;
       const hasLeader = (this.#raft?.leader ?? 0) !== 0;
@@ -288,12 +290,22 @@ export class Node {
     return this.#raft;
   }
 
-  /** Carries out all that Raft asks for, if it was given anything to think about. */
-  #pump(): void {
+  /** Carries out all that Raft asks for, if it was given anything to think about; true if there was anything to do. */
+  #pump(): boolean {
     const raft = this.#raft;
-    if (!raft || !this.#raftTouched) return;
+    if (!raft || !this.#raftTouched) return false;
     this.#raftTouched = false;
-    for (let ready = raft.ready(); ready; ready = raft.ready()) this.#carryOut(raft, ready);
+    let worked = false;
+    for (let ready = raft.ready(); ready; ready = raft.ready()) {
+      this.#carryOut(raft, ready);
+      worked = true;
+    }
+    return worked;
+  }
+
+  /** No client waits for anything. */
+  get #idle(): boolean {
+    return this.#outbox.undecided === 0 && this.#store.openCommands === 0 && this.#reads.idle;
   }
 
   #carryOut(raft: Raft, ready: Ready): void {
@@ -359,10 +371,9 @@ export class Node {
     this.sessions.stop();
     const { timers } = this.#parts.env;
     const deadline = this.#now() + graceMs;
-    const idle = () => this.#outbox.undecided === 0 && this.#store.openCommands === 0 && this.#reads.idle;
     await new Promise<void>((resolve) => {
       const look = (): void => {
-        if (this.#stopped || idle() || this.#now() >= deadline) resolve();
+        if (this.#stopped || this.#idle || this.#now() >= deadline) resolve();
         else timers.after(5, look);
       };
       this.wake();

@@ -173,11 +173,13 @@ export class Front {
   /** Parses what the connection may have parsed now, and holds it or lets it go on. */
   private advance(connection: Connection): void {
     if (connection.closed) return;
-    while (!connection.ended && !connection.blocked && this.nextLine(connection));
+    const { output } = this.parts.replies;
+    while (!connection.ended && !connection.blocked && !output.full && this.nextLine(connection));
+    if (output.full && !connection.ended && connection.pending > 0) this.enqueue(connection);
     const held = connection.blocked && !connection.ended && connection.pending > 0;
     if (held !== connection.held) {
       connection.held = held;
-      this.parts.replies.output.event(held ? StoreEvent.hold : StoreEvent.unhold, connection);
+      output.event(held ? StoreEvent.hold : StoreEvent.unhold, connection);
     }
     this.closeIfDone(connection);
   }

@@ -10,6 +10,10 @@ import type { StoreEvent, StoreSink } from './store.js';
 const NO_SLOT = 0;
 const FIRST_BYTES = 65_536;
 const KEPT_BYTES = 1_048_576;
+/** Replies of one connection are joined up to this: V8's strings have an end. */
+const JOINED_BYTES = 1_048_576;
+/** So much waits for the node that nothing more should be parsed or read before it has been handed out. */
+const ENOUGH_BYTES = 4_194_304;
 
 interface Queued {
   readonly connection: Connection | undefined;
@@ -22,10 +26,17 @@ interface Queued {
 export class Output {
   private queue: Queued[] = [];
   private bytes = allocate(FIRST_BYTES);
+  private waiting = 0;
+
+  get full(): boolean {
+    return this.waiting >= ENOUGH_BYTES;
+  }
 
   reply(connection: Connection, line: string): void {
     const last = this.queue[this.queue.length - 1];
-    if (last !== undefined && last.event === 0 && last.connection === connection) last.text += `${line}\n`;
+    this.waiting += line.length + 1;
+    const joins = last !== undefined && last.event === 0 && last.connection === connection;
+    if (joins && last.text.length < JOINED_BYTES) last.text += `${line}\n`;
     else this.queue.push({ connection, event: 0, text: `${line}\n`, arg: 0 });
   }
 
@@ -38,6 +49,7 @@ export class Output {
     const queue = this.queue;
     if (queue.length === 0) return;
     this.queue = [];
+    this.waiting = 0;
     for (const { connection, event, text, arg } of queue) {
       if (connection?.closed) continue;
       const slot = connection?.slot ?? NO_SLOT;

@@ -57,7 +57,7 @@ export class Reads {
     if (flight === undefined) return true;
     let left = SLICE_KEYS;
     while (this.at < flight.length) {
-      if (left <= 0) return false;
+      if (left <= 0 || this.replies.output.full) return false;
       left -= this.step(flight, this.at);
     }
     this.flight = undefined;

@@ -10,6 +10,7 @@ const outOfMemory = 'ERR out-of-memory the memory limit is reached; delete keys 
 export function limitContract(make: MakeHarness): void {
   describe('lengths', () => lengthTests(make));
   describe('long lines and replies', () => lineTests(make));
+  describe('large output', () => largeOutputTests(make));
   describe('logical bytes', () => logicalTests(make));
   describe('the memory limit', () => memoryTests(make));
 }
@@ -144,6 +145,32 @@ function lineTests(make: MakeHarness): void {
         )
         .join('\n'),
     );
+  });
+}
+
+function largeOutputTests(make: MakeHarness): void {
+  const value = 'v'.repeat(1_000_000);
+
+  test('many large replies to one chunk come whole and in order, in a transaction too', () => {
+    const h = make();
+    const c = h.open();
+    expect(h.send(c, `SET k ${value}\n`)).toBe('OK\n');
+    const gets = 'GET k\n'.repeat(600);
+    h.discard(c);
+    h.send(c, `BEGIN\n${gets}ROLLBACK\n`);
+    expect(h.discarded(c)).toBe('OK\n'.length * 2 + 600 * (value.length + 3));
+  });
+
+  test('what is parsed or read stops while much output waits to be handed out', () => {
+    const h = make();
+    const c = h.open();
+    h.send(c, `SET k ${value}\nBEGIN\n`);
+    h.feed(c, 'GET k\n'.repeat(100));
+    h.store.ingest(0);
+    let bytes = 0;
+    h.store.drain({ output: (_slot, _bytes, start, end) => (bytes += end - start), event: () => {} });
+    expect(bytes).toBeLessThan(16 * value.length);
+    expect(h.store.ready).toBe(true);
   });
 }
 

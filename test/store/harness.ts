@@ -35,6 +35,8 @@ export class Harness {
   /** Slots whose `hold` has not been followed by `unhold`. */
   readonly held = new Set<number>();
   private readonly outputs = new Map<number, string>();
+  /** Bytes of replies that were counted and dropped. */
+  private readonly counted = new Map<number, number>();
   private readonly sink: StoreSink;
   private released: number[] = [];
   private moved = false;
@@ -44,7 +46,9 @@ export class Harness {
     this.sink = {
       output: (slot, bytes, start, end) => {
         this.moved = true;
-        this.append(slot, textOf(bytes.subarray(start, end)));
+        const dropped = this.counted.get(slot);
+        if (dropped !== undefined) this.counted.set(slot, dropped + end - start);
+        else this.append(slot, textOf(bytes.subarray(start, end)));
       },
       event: (kind, slot, arg) => this.event(kind, slot, arg),
     };
@@ -64,6 +68,16 @@ export class Harness {
     if (kind === StoreEvent.hold) this.held.add(slot);
     if (kind === StoreEvent.unhold) this.held.delete(slot);
     this.events.push({ kind, slot, arg });
+  }
+
+  /** From now on the replies of this connection are only counted. */
+  discard(slot: number): void {
+    this.counted.set(slot, 0);
+  }
+
+  /** Bytes of replies since `discard`. */
+  discarded(slot: number): number {
+    return this.counted.get(slot) ?? 0;
   }
 
   open(): number {
