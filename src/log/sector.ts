@@ -42,16 +42,16 @@ export function padToSector(bytes: number): number {
 
 const scratch = new Uint8Array(SECTOR);
 
-/** Fills `into` (whole sectors) with the pattern of the sectors from `offset` of the file on. */
+/** Fills `into` (whole sectors) with the pattern of the sectors from `offset` of the file on. Makes one object, however many they are. */
 export function fillPattern(place: Place, offset: number, into: Uint8Array): void {
-  for (let at = 0; at < into.length; at += SECTOR) {
-    const block = viewOf(into, at, PATTERN_BLOCK_BYTES);
-    block.setUint32(PatternOffset.magic, PATTERN_MAGIC, true);
-    block.setUint32(PatternOffset.generation, place.generation, true);
-    block.setUint32(PatternOffset.segment, place.segment, true);
-    block.setUint32(PatternOffset.sector, (offset + at) / SECTOR, true);
-    into.set(place.identity, at + PatternOffset.identity);
-    for (let done = PATTERN_BLOCK_BYTES; done < SECTOR; done *= 2) into.copyWithin(at + done, at, at + done);
+  const view = viewOf(into, 0, into.length);
+  view.setUint32(PatternOffset.magic, PATTERN_MAGIC, true);
+  view.setUint32(PatternOffset.generation, place.generation, true);
+  view.setUint32(PatternOffset.segment, place.segment, true);
+  into.set(place.identity, PatternOffset.identity);
+  for (let done = PATTERN_BLOCK_BYTES; done < into.length; done *= 2) into.copyWithin(done, 0, done);
+  for (let at = 0; at < into.length; at += PATTERN_BLOCK_BYTES) {
+    view.setUint32(at + PatternOffset.sector, Math.floor((offset + at) / SECTOR), true);
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { Session } from 'node:inspector';
 
-const SAMPLING_INTERVAL_BYTES = 2048;
+const SAMPLING_INTERVAL_BYTES = 16_384;
 const session = new Session();
 session.connect();
 
