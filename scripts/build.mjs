@@ -4,7 +4,7 @@
  * fails or leaves an output out: asc can fail in silence. Outputs are overwritten in place, never removed first, so a
  * program that is starting from them finds them; outputs whose source is gone are removed at the end.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,17 +13,26 @@ import { clearStamp, filesUnder, hashInputs, writeStamp } from './stamp.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bin = 'dist/cli/main.js';
 
+const running = new Set();
+
 function fail(text) {
   process.stderr.write(`build: ${text}\n`);
+  for (const child of running) child.kill();
   process.exit(1);
 }
 
+/** Runs a script of Node's with its output on stderr. */
 function run(what, script, ...args) {
-  const { status, signal } = spawnSync(process.execPath, [join(root, script), ...args], {
-    cwd: root,
-    stdio: ['ignore', 2, 2],
+  const child = spawn(process.execPath, [join(root, script), ...args], { cwd: root, stdio: ['ignore', 2, 2] });
+  running.add(child);
+  return new Promise((resolve) => {
+    child.once('error', (error) => fail(`${what} failed (${error.message})`));
+    child.once('exit', (code, signal) => {
+      running.delete(child);
+      if (code === 0) resolve();
+      else fail(`${what} failed (${signal ? `killed by ${signal}` : `exit code ${code}`})`);
+    });
   });
-  if (status !== 0) fail(`${what} failed (${signal ? `killed by ${signal}` : `exit code ${status}`})`);
 }
 
 /** Source files, without their ending, relative to src/. */
@@ -51,8 +60,9 @@ function checkOutputs() {
 
 const inputs = hashInputs(root);
 clearStamp(root);
-run('the kernel', 'scripts/build-kernel.mjs');
-run('tsc', 'node_modules/typescript/bin/tsc', '-p', '.');
+const kernel = run('the kernel', 'scripts/build-kernel.mjs');
+const tsc = run('tsc', 'node_modules/typescript/bin/tsc', '-p', '.');
+await Promise.all([kernel, tsc]);
 removeOrphans();
 checkOutputs();
 chmodSync(join(root, bin), 0o755);
