@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** The tests that serve for every commit: no real processes, none that run for long. */
+/** The tests that serve for every commit: no clusters of processes, none that run for long. */
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],

@@ -57,6 +57,8 @@ function membersOf(line: string, name: string): Address[] {
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof AddressError)) throw error;
   }
+  // A node that cannot serve this connection says why.
+  if (line.startsWith('ERR ')) throw new Error(`${name}: ${line}`);
   const answer = JSON.stringify(line.length > 60 ? `${line.slice(0, 60)}…` : line);
   throw new Error(`${name}: not a node of Distributed (it answered ${answer})`);
 }

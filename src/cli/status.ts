@@ -97,6 +97,8 @@ function parse(line: string): unknown {
   try {
     return JSON.parse(line) as unknown;
   } catch {
+    // A node that cannot serve this connection says why.
+    if (line.startsWith('ERR ')) throw new Error(line);
     throw new Error(`not a node of Distributed (it answered ${JSON.stringify(line.slice(0, 60))})`);
   }
 }

@@ -84,6 +84,12 @@ describe('a session', () => {
     );
   });
 
+  it('passes on why a node cannot serve it', async () => {
+    const { members } = await fakes(1);
+    members[0]!.script = () => 'ERR busy no slot for another connection';
+    await expect(talk([members[0]!.address])).rejects.toThrow(`${members[0]!.address}: ERR busy no slot`);
+  });
+
   it('goes on with a member that it learned of when its node dies idle, and says so', async () => {
     const { members } = await fakes(3);
     const { session, send, answered, notes } = await talk([members[0]!.address]);

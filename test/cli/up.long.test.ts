@@ -162,8 +162,21 @@ describe('a cluster under the supervisor', () => {
     const terminal = new PseudoTerminal(here.args, { DISTRIBUTED_HISTORY: '' });
     ended.push(() => terminal.kill());
     await terminal.shows('leaves and stops the nodes.\n>', 30_000);
-    terminal.type('SET a 1\r');
-    await until('it is done', 15_000, () => /> SET a 1\n(OK|ERR .*)\n>$/.test(terminal.screen));
+    const transcript = [
+      ['SET mykey myvalue', 'OK'],
+      ['GET mykey', '"myvalue"'],
+      ['BEGIN', 'OK'],
+      ['SET key1 value1', 'OK'],
+      ['SET key2 value2', 'OK'],
+      ['COMMIT', 'OK'],
+    ].map(([line, reply]) => ({ line, shown: `> ${line}\n${reply}\n` }));
+    for (const { line, shown } of transcript) {
+      terminal.type(`${line}\r`);
+      await terminal.shows(`${shown}>`);
+    }
+    expect(terminal.screen).toContain(`nodes.\n${transcript.map(({ shown }) => shown).join('')}>`);
+    terminal.type('SET dropped');
+    await until('it is typed', 5_000, () => terminal.screen.includes('> SET dropped'));
     terminal.type('\x03');
     await terminal.shows('^C\n>');
     terminal.type('\x04');
