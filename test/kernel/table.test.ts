@@ -118,6 +118,16 @@ describe.each(builds)('the table of the %s kernel', (build: Build) => {
     expect(kernel.records).toBe(1000);
   });
 
+  test('a key that comes and goes uses the same slot again: the table is not made anew for it', () => {
+    const kernel = new TestKernel(build);
+    for (let i = 0; i < 20; i++) {
+      const twice = Array.from({ length: 500 }, () => [set('guest', 'x'), del('guest')]).flat();
+      expect(kernel.run(...twice).outcome).toBe(0);
+    }
+    expect(kernel.word('TABLE_STATE', 'TS_USED')).toBe(1);
+    expect(kernel.call('test_tableGeneration')).toBe(0);
+  });
+
   test('tables that were used before are cleared before they are used again', () => {
     const kernel = new TestKernel(build);
     for (let round = 0; round < 3; round++) {
