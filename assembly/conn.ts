@@ -2,11 +2,17 @@
  * Connections: one record of 128 bytes for each slot, from CONN_BASE on.
  *
  * ```
- *  0  u32  flags      4  u32  cause of being held      8  u32  unanswered items     12  u32  window
- * 16  u32  longest reply since it was idle             20  u32  transaction (0: none)
- * 24  u32  held input: its buffer (0: none)           28  u32  first byte of it that is not yet parsed
- * 32  u32  end of it                                  36  u32  up to here there is no newline
- * 40  u32  bytes that fit in the buffer               44  u32  next slot of its list, + 1
+ *  0  u32  flags
+ *  4  u32  cause of being held
+ *  8  u32  unanswered items
+ * 12  u32  window
+ * 16  u32  longest reply since it was idle, bytes
+ * 20  u32  transaction (0: none)
+ * 24  u32  held input: its buffer (0: none)
+ * 28  u32  first byte of it that is not yet parsed
+ * 32  u32  end of it
+ * 36  u32  bytes that fit in the buffer
+ * 40  u32  next slot of its list, + 1
  * ```
  *
  * A connection is idle when nothing of it is unanswered, else reading or writing (src/store/store.ts, "Connections").
@@ -17,7 +23,7 @@
  * Invariants: a connection is in at most one list; held input is not empty while there is a cause, unless a line that was
  * too long or cut waits for its place; a slot is free for reuse only when nothing of it is unanswered, staged or handed out.
  */
-import { alloc, free } from './alloc';
+import { give, take } from './heap';
 import {
   F_FREE,
   F_LIMBO,
@@ -45,9 +51,8 @@ export const C_TXN: usize = 20;
 export const C_HELD: usize = 24;
 export const C_HELD_FROM: usize = 28;
 export const C_HELD_END: usize = 32;
-export const C_HELD_SEARCHED: usize = 36;
-export const C_HELD_ROOM: usize = 40;
-export const C_NEXT: usize = 44;
+export const C_HELD_ROOM: usize = 36;
+export const C_NEXT: usize = 40;
 
 export const IS_OPEN: u32 = 1;
 /** The client is gone: replies are discarded. */
@@ -188,30 +193,18 @@ export function heldEnd(c: usize): usize {
   return load<u32>(c, C_HELD) + load<u32>(c, C_HELD_END);
 }
 
-/** From where on newlines have not been looked for. */
-export function heldScanned(c: usize): usize {
-  return load<u32>(c, C_HELD) + load<u32>(c, C_HELD_SEARCHED);
-}
-
-/** All held input has been searched for a newline in vain. */
-export function heldSearched(c: usize): void {
-  store<u32>(c, load<u32>(c, C_HELD_END), C_HELD_SEARCHED);
-}
-
 /** Held input up to `at` has been parsed; the buffer goes when that was all. */
 export function heldTake(c: usize, at: usize): void {
   const start = <u32>at - load<u32>(c, C_HELD);
   store<u32>(c, start, C_HELD_FROM);
-  store<u32>(c, start, C_HELD_SEARCHED);
   if (start == load<u32>(c, C_HELD_END)) heldDrop(c);
 }
 
 export function heldDrop(c: usize): void {
-  if (load<u32>(c, C_HELD) != 0) free(load<u32>(c, C_HELD));
+  if (load<u32>(c, C_HELD) != 0) give(load<u32>(c, C_HELD));
   store<u32>(c, 0, C_HELD);
   store<u32>(c, 0, C_HELD_FROM);
   store<u32>(c, 0, C_HELD_END);
-  store<u32>(c, 0, C_HELD_SEARCHED);
   store<u32>(c, 0, C_HELD_ROOM);
 }
 
@@ -236,16 +229,15 @@ function heldRoom(c: usize, n: u32): bool {
   if (bytes + n > load<u32>(c, C_HELD_ROOM) || start < bytes) {
     if (n > LARGEST_HELD - bytes) return false;
     const capacity = min(max((bytes + n) * 2, 256), LARGEST_HELD);
-    buffer = alloc(capacity + SLACK);
+    buffer = take(capacity + SLACK);
     if (buffer == 0) return false;
     store<u32>(c, capacity, C_HELD_ROOM);
   }
   memory.copy(buffer, old + start, bytes);
-  if (buffer != old && old != 0) free(old);
+  if (buffer != old && old != 0) give(old);
   store<u32>(c, buffer, C_HELD);
   store<u32>(c, 0, C_HELD_FROM);
   store<u32>(c, bytes, C_HELD_END);
-  store<u32>(c, load<u32>(c, C_HELD_SEARCHED) - start, C_HELD_SEARCHED);
   return true;
 }
 

@@ -3,29 +3,50 @@
  * It stands at FRONT_BASE and is all zeros before `frontInit`.
  *
  * ```
- *    0  u32  limits: key        4  u32 value       8  u32 line
- *   12  u32  reply             16  u32 transaction 20  u32 entry
- *   24  u32  free slots: first slot + 1 (0: none)  28  u32 slots ever used
- *   32  u32  ready list: first + 1                 36  u32 last + 1
- *   40  u32  waiting list: first + 1               44  u32 last + 1
- *   48  u32  closed slots that may not be reused yet: first + 1
- *   52  u32  bytes staged                          56  f64 now, ms
- *   64  u64  lines parsed      72  u64 commands encoded    80  u64 reads answered
- *   88  u32  open entry: bytes of its operations   92  u32 its commands
- *   96  u32  open entry: its list of items         100 u32 first sealed list   104 u32 last sealed list
- *  108  u32  list that is being applied            112 u32 place in it
- *  116  u32  operations of a DEL in the open entry 120 u64 sequence of the last sealed entry
- *  128  u32  gathering reads  132 u32 reads in flight  136 u32 gathered reads
- *  140  u32  place of the reads in flight          144 u32 KEYS not yet answered among them
- *  148  u32  transactions: least recently used    152 u32 most recently used  156 u32 how many
- *  160  output: see output.ts
- *  224  KEYS: see reads.ts
- *  320  u32  words of the line   324 … words: see words.ts
- *  488  u64  bytes of a line's keys in an item  496 u64 as operations
- *  512  origin of own entries: folder identity (16 bytes), u32 starts, u32 nonce
- *  544  output, the other chain: see output.ts
- * 1024  hash table of the command names: 64 × 16 bytes, see text.ts
- * 2048  scratch, 4 KiB
+ *    0  u32   limit of a key, bytes
+ *    4  u32   of a value
+ *    8  u32   of a line
+ *   12  u32   of a reply
+ *   16  u32   of a transaction
+ *   20  u32   of the open entry
+ *   24  u32   free slots: first slot + 1 (0: none)
+ *   28  u32   slots ever used
+ *   32  u32   ready list: first slot + 1
+ *   36  u32   last slot + 1
+ *   40  u32   waiting list: first slot + 1
+ *   44  u32   last slot + 1
+ *   48  u32   closed slots that may not be reused yet: first slot + 1
+ *   52  u32   bytes staged
+ *   56  f64   now, ms
+ *   64  u64   lines parsed
+ *   72  u64   commands encoded
+ *   80  u64   reads answered
+ *   88  u32   open entry: bytes of its operations
+ *   92  u32   its commands
+ *   96  u32   its list of items
+ *  100  u32   first sealed list
+ *  104  u32   last sealed list
+ *  108  u32   list of the entry that is being applied
+ *  112  u32   next item of it
+ *  120  u64   sequence of the last sealed entry
+ *  128  u32   gathering reads: list
+ *  132  u32   reads in flight: list
+ *  136  u32   gathering reads: how many
+ *  140  u32   reads in flight: next item
+ *  144  u32   KEYS not yet answered among them
+ *  148  u32   transactions: least recently used
+ *  152  u32   most recently used
+ *  156  u32   how many
+ *  160  64 B  output: see output.ts
+ *  224  96 B  KEYS: see reads.ts
+ *  320  160 B  words of the line: see words.ts
+ *  488  u64   bytes of a line's keys in an item
+ *  496  u64   bytes of them as operations
+ *  512  24 B  origin of own entries: folder identity (16 bytes), u32 starts, u32 nonce
+ *  536  u64   bytes of blocks taken for clients
+ *  544  24 B  output, the other chain: see output.ts
+ * 1024  1024 B  hash table of the command names: see text.ts
+ * 2048  4096 B  scratch
  * ```
  */
 import { FRONT_BASE } from './layout';
@@ -70,10 +91,10 @@ export const F_WORDS: usize = FRONT_BASE + 320;
 export const F_KEYS_ITEM_BYTES: usize = FRONT_BASE + 488;
 export const F_KEYS_OPERATION_BYTES: usize = FRONT_BASE + 496;
 export const F_ORIGIN: usize = FRONT_BASE + 512;
+export const F_TAKEN: usize = FRONT_BASE + 536;
 export const F_OUT_OTHER: usize = FRONT_BASE + 544;
 export const F_NAMES: usize = FRONT_BASE + 1024;
 export const F_SCRATCH: usize = FRONT_BASE + 2048;
-export const SCRATCH_BYTES: u32 = 4096;
 
 /** Codes of `fail`: the front's are 200 … 299. */
 export const FAIL_OUTPUT: u32 = 200;

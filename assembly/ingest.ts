@@ -8,8 +8,8 @@
  *
  * A chunk is parsed where it lies. Only what is left of it is copied into the connection's own buffer: a last line that is
  * not complete, or all that follows a line that must wait. When the rest of an incomplete line arrives, only that line is put
- * together there, and the chunk is again parsed in place behind it. How far a buffer was searched for a newline is
- * remembered, so a long line in many chunks costs no more than its length.
+ * together there, and the chunk is again parsed in place behind it. Only what is new is searched for the newline, so a
+ * long line in many chunks costs no more than its length.
  *
  * A line that is too long, and a last line that FIN has cut, get their error at their place like any other line.
  */
@@ -37,8 +37,6 @@ import {
   heldBytes,
   heldDrop,
   heldEnd,
-  heldScanned,
-  heldSearched,
   heldTake,
   IS_BARRIER,
   IS_CLOSED,
@@ -147,7 +145,7 @@ function chunk(c: usize, p: usize, end: usize): void {
     if (connCause(c) != CAUSE_NONE) keep(c, p, end);
     if (connCause(c) != CAUSE_NONE || (connFlags(c) & IS_OVERLONG) != 0) return settle(c);
   }
-  p = parseRange(c, p, end, p);
+  p = parseRange(c, p, end);
   if ((connFlags(c) & IS_OVERLONG) == 0) keep(c, p, end);
   if (connCause(c) == CAUSE_NONE) unfinished(c);
   else settle(c);
@@ -162,7 +160,6 @@ function keep(c: usize, p: usize, end: usize): void {
 
 /** What the connection holds has no newline: is the line too long already? */
 function unfinished(c: usize): void {
-  heldSearched(c);
   // One more than the limit: the last byte may be the \r of the line's end.
   if (heldBytes(c) > load<u32>(F_MAX_LINE) + 1) {
     connSet(c, IS_OVERLONG);
@@ -174,19 +171,18 @@ function unfinished(c: usize): void {
 /** Parses the complete lines that the connection holds. */
 function parseHeld(c: usize): void {
   if (heldBytes(c) == 0) return;
-  const at = parseRange(c, heldAt(c), heldEnd(c), heldScanned(c));
+  const at = parseRange(c, heldAt(c), heldEnd(c));
   if ((connFlags(c) & IS_OVERLONG) != 0) return heldDrop(c);
   heldTake(c, at);
-  if (connCause(c) == CAUSE_NONE) heldSearched(c);
 }
 
 /**
- * Parses complete lines from `p` on (up to `searched` there is no newline) until one must wait, which is noted as the
- * connection's cause, or is too long. Returns where it stopped.
+ * Parses complete lines from `p` on until one must wait, which is noted as the connection's cause, or is too long. Returns
+ * where it stopped.
  */
-function parseRange(c: usize, p: usize, end: usize, searched: usize): usize {
+function parseRange(c: usize, p: usize, end: usize): usize {
   while (p < end) {
-    const newline = findNewline(searched, end);
+    const newline = findNewline(p, end);
     if (newline == end) return p;
     let cause = blockedCause(c);
     if (cause == CAUSE_NONE) {
@@ -203,7 +199,6 @@ function parseRange(c: usize, p: usize, end: usize, searched: usize): usize {
     }
     count(F_PARSED);
     p = newline + 1;
-    searched = p;
   }
   return p;
 }

@@ -3,11 +3,16 @@
  * a sealed entry, or to a batch of reads.
  *
  * ```
- * list:   0  u32  next list (sealed ones)    4  u32  end: bytes used, with this header     8  u32  bytes of the buffer
- *        12  u32  state: 0 undecided, 1 given up and not yet answered, 2 answered
- *        16  u64  sequence of the entry (0: it was given up before it had one)
- *        24  u32  message for reads that are given up    28  u32  message for writes
- *        32  items
+ * list:
+ *  0  u32  next list (sealed ones)
+ *  4  u32  end: bytes used, with this header
+ *  8  u32  bytes of the buffer
+ * 12  u32  state: 0 undecided, 1 given up and not yet answered, 2 answered
+ * 16  u64  sequence of the entry (0: it was given up before it had one)
+ * 24  u32  message for reads that are given up
+ * 28  u32  message for writes
+ * 32  items
+ *
  * item:   0  u32  slot | kind << 16
  *         COMMAND, COUNT, BEGIN   nothing more
  *         MESSAGE                 u32 number of the message
@@ -24,7 +29,7 @@
  *
  * Invariant: the buffer always has 16 bytes of slack behind its end.
  */
-import { alloc, free } from './alloc';
+import { give, take } from './heap';
 import { connClosed } from './conn';
 import {
   count,
@@ -137,14 +142,14 @@ export function listRoom(holder: usize, n: u32): usize {
   if (list != 0 && used + n + SLACK <= load<u32>(list, L_ROOM)) return list + used;
   if (n > LARGEST_LIST - used - SLACK) return 0;
   const bytes = min(max(max((used + n + SLACK) * 2, FIRST_LIST), used + n + SLACK), LARGEST_LIST);
-  const grown: usize = alloc(bytes);
+  const grown: usize = take(bytes);
   if (grown == 0) return 0;
   if (list == 0) {
     memory.fill(grown, 0, LIST_HEADER);
     store<u32>(grown, LIST_HEADER, L_END);
   } else {
     memory.copy(grown, list, used);
-    free(<u32>list);
+    give(<u32>list);
   }
   store<u32>(grown, bytes, L_ROOM);
   store<u32>(holder, <u32>grown);
@@ -178,7 +183,7 @@ export function itemsSeal(sequence: u64): void {
 function dropFirst(): void {
   const list: usize = load<u32>(F_SEALED_FIRST);
   store<u32>(F_SEALED_FIRST, load<u32>(list, L_NEXT));
-  free(<u32>list);
+  give(<u32>list);
 }
 
 /** Answers a side item of an entry that is being applied: it sees the state at its place. */

@@ -17,7 +17,7 @@
  * KEYS keeps the LIMIT smallest keys seen so far in a heap whose root is the largest of them, over a revision that it pins;
  * then it sorts the heap in place and writes the reply piece by piece. Each step is cut into slices.
  */
-import { alloc, free } from './alloc';
+import { give, take } from './heap';
 import { conn, connAnswered, connClosed, connWakeWaiting } from './conn';
 import {
   count,
@@ -183,7 +183,7 @@ export function evalReads(): bool {
   }
   if (load<u32>(F_FLIGHT_KEYS) != 0 && !evalKeys(list, end)) return false;
   store<u32>(F_FLIGHT, 0);
-  free(<u32>list);
+  give(<u32>list);
   return true;
 }
 
@@ -270,7 +270,7 @@ export function failReads(message: u32): void {
     if (item >= reached || itemKind(item) == ITEM_KEYS) answerWith(item, message, message);
   }
   store<u32>(F_FLIGHT, 0);
-  free(<u32>list);
+  give(<u32>list);
 }
 
 // ---- KEYS
@@ -298,8 +298,8 @@ function keysBegin(item: usize): void {
 function keysDrop(): void {
   if (load<u32>(K_ITEM) == 0) return;
   unpin(load<u64>(K_REVISION));
-  if (load<u32>(K_HEAP) != 0) free(load<u32>(K_HEAP));
-  if (load<u32>(K_REPLY) != 0) free(load<u32>(K_REPLY));
+  if (load<u32>(K_HEAP) != 0) give(load<u32>(K_HEAP));
+  if (load<u32>(K_REPLY) != 0) give(load<u32>(K_REPLY));
   memory.fill(F_KEYS, 0, K_REPLY_ROOM + 4 - F_KEYS);
 }
 
@@ -398,11 +398,11 @@ function heapOffer(record: u32, skip: u32, limit: u32): bool {
 
 function heapGrow(n: u32, limit: u32): bool {
   const room = min(max(n * 2, 256), limit);
-  const heap = alloc(room * ELEMENT);
+  const heap = take(room * ELEMENT);
   if (heap == 0) return false;
   if (n != 0) {
     memory.copy(heap, load<u32>(K_HEAP), n * ELEMENT);
-    free(load<u32>(K_HEAP));
+    give(load<u32>(K_HEAP));
   }
   store<u32>(K_HEAP, heap);
   store<u32>(K_ROOM, room);
@@ -493,11 +493,11 @@ function replyKeep(from: usize, bytes: u32): bool {
   const used = load<u32>(K_REPLY_BYTES);
   if (used + bytes > load<u32>(K_REPLY_ROOM)) {
     const room = (used + bytes) * 2;
-    const reply = alloc(room + SLACK);
+    const reply = take(room + SLACK);
     if (reply == 0) return false;
     if (used != 0) {
       memory.copy(reply, load<u32>(K_REPLY), used);
-      free(load<u32>(K_REPLY));
+      give(load<u32>(K_REPLY));
     }
     store<u32>(K_REPLY, reply);
     store<u32>(K_REPLY_ROOM, room);

@@ -2,7 +2,7 @@
  * Commands of an open transaction: all but COMMIT are answered at once, from the own writes and the pinned revision. They
  * never wait, so their words are resolved where they stand in the line.
  */
-import { alloc, free } from './alloc';
+import { give, take } from './heap';
 import { CAUSE_ENTRY, CAUSE_NONE, connSlot, connTxn } from './conn';
 import { commandDone, entryAt, entryFits, FLAG_XX } from './encode';
 import { F_SCRATCH, pad4 } from './front';
@@ -182,13 +182,13 @@ export function txnKeys(c: usize, code: u32, p: usize, end: usize): u32 {
   const t = connTxn(c);
   const n = wordCount() - 1;
   const kept = entryCount(t);
-  const entries = alloc(n * 4);
+  const entries = take(n * 4);
   if (entries == 0) return answer(c, MSG_OUT_OF_MEMORY);
   const problem = planKeys(t, code, p, end, entries, n);
   if (problem != 0) refuse(c, t, kept, problem);
   else if (code == CMD_DEL) delKeys(c, t, entries, n);
   else readKeys(c, t, code, entries, n);
-  free(entries);
+  give(entries);
   return CAUSE_NONE;
 }
 

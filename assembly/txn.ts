@@ -3,19 +3,43 @@
  *
  * ```
  * transaction, 128 bytes:
- *    0  u32  less recently used one    4  u32  more recently used one    8  u32  connection       12  u32  bytes against the limit
- *   16  f64  last used, ms            24  u64  pinned revision
- *   32  u32  entries                  36  u32  how many                 40  u32  room for
- *   44  u32  arena                    48  u32  bytes used               52  u32  room for        56  u32  bytes of it in use no more
- *   60  u32  hash index (0: none)     64  u32  its mask
- *   68  u32  first check + 1          72  u32  last check + 1           76  u32  checks
- *   80  u32  first write + 1          84  u32  last write + 1           88  u32  writes
- *   92  u32  number of the command
+ *  0  u32  transaction used less recently (0: none)
+ *  4  u32  transaction used more recently (0: none)
+ *  8  u32  slot of its connection
+ * 12  u32  bytes against the limit
+ * 16  f64  when it was last used, ms
+ * 24  u64  pinned revision
+ * 32  u32  entries
+ * 36  u32  how many
+ * 40  u32  how many there is room for
+ * 44  u32  arena
+ * 48  u32  bytes of it that are used
+ * 52  u32  bytes of it
+ * 56  u32  bytes of it that are used no more
+ * 60  u32  hash index (0: none)
+ * 64  u32  its mask
+ * 68  u32  first check + 1
+ * 72  u32  last check + 1
+ * 76  u32  number of checks
+ * 80  u32  first write + 1
+ * 84  u32  last write + 1
+ * 88  u32  number of writes
+ * 92  u32  number of the command
+ *
  * entry, 56 bytes, one for each key:
- *    0  u32  hash    4  u32  key in the arena    8  u32  key length    12  u32  1: check, 2: write, 4: the write is a DEL
- *   16  u64  revision seen                      24  u32  value in the arena    28  u32  value length    32  u32  room for it
- *   36  u32  next check + 1                     40  u32  next write + 1        44  u32  last command that counted it
- *   48  u32  record seen by this command        52  u32  0
+ *  0  u32  hash
+ *  4  u32  key in the arena
+ *  8  u32  key length
+ * 12  u32  1: check, 2: write, 4: the write is a DEL
+ * 16  u64  revision seen
+ * 24  u32  value in the arena
+ * 28  u32  value length
+ * 32  u32  room for the value
+ * 36  u32  next check + 1
+ * 40  u32  next write + 1
+ * 44  u32  last command that counted it
+ * 48  u32  record seen by this command
+ * 52  u32  0
  * ```
  *
  * Keys and values lie in the arena; a value that outgrows its room gets a new place, and when half of the arena is in use no
@@ -27,7 +51,7 @@
  * nor write. Then it is taken as a whole or, when the transaction would be above its limit, refused as a whole, and the
  * entries it made are taken back, last first.
  */
-import { alloc, free } from './alloc';
+import { give, take } from './heap';
 import { conn, connSet, connSetTxn, connSlot, connTxn, IS_EXPIRED } from './conn';
 import { OP_COMMIT, OP_DEL, OP_SET, putOperation, putPadding } from './encode';
 import { F_MAX_TRANSACTION, F_NOW, F_TXN_COUNT, F_TXN_FIRST, F_TXN_LAST, FAIL_TRANSACTION, pad4 } from './front';
@@ -88,7 +112,7 @@ export function txnCount(): u32 {
 
 /** Begins a transaction at the published revision; false when there is no memory for it. */
 export function txnBegin(c: usize): bool {
-  const t: usize = alloc(TXN_BYTES);
+  const t: usize = take(TXN_BYTES);
   if (t == 0) return false;
   memory.fill(t, 0, TXN_BYTES);
   store<u32>(t, connSlot(c), T_SLOT);
@@ -134,10 +158,10 @@ export function txnDrop(c: usize): void {
   const t = connTxn(c);
   unlink(t);
   unpin(load<u64>(t, T_REVISION));
-  if (load<u32>(t, T_ENTRIES) != 0) free(load<u32>(t, T_ENTRIES));
-  if (load<u32>(t, T_ARENA) != 0) free(load<u32>(t, T_ARENA));
-  if (load<u32>(t, T_INDEX) != 0) free(load<u32>(t, T_INDEX));
-  free(<u32>t);
+  if (load<u32>(t, T_ENTRIES) != 0) give(load<u32>(t, T_ENTRIES));
+  if (load<u32>(t, T_ARENA) != 0) give(load<u32>(t, T_ARENA));
+  if (load<u32>(t, T_INDEX) != 0) give(load<u32>(t, T_INDEX));
+  give(<u32>t);
   connSetTxn(c, 0);
   store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) - 1);
 }
@@ -223,11 +247,11 @@ function growEntries(t: usize): bool {
   const n = entryCount(t);
   const room = min(max(n * 2, FIRST_ENTRIES), LARGEST / ENTRY);
   if (room == n) return false;
-  const entries = alloc(room * ENTRY);
+  const entries = take(room * ENTRY);
   if (entries == 0) return false;
   if (n != 0) {
     memory.copy(entries, load<u32>(t, T_ENTRIES), n * ENTRY);
-    free(load<u32>(t, T_ENTRIES));
+    give(load<u32>(t, T_ENTRIES));
   }
   store<u32>(t, entries, T_ENTRIES);
   store<u32>(t, room, T_ROOM);
@@ -240,9 +264,9 @@ function growIndex(t: usize): bool {
   let places: u32 = 64;
   while (places < n * 4) places <<= 1;
   if (places * 4 > LARGEST) return false;
-  const index = alloc(places * 4);
+  const index = take(places * 4);
   if (index == 0) return false;
-  if (load<u32>(t, T_INDEX) != 0) free(load<u32>(t, T_INDEX));
+  if (load<u32>(t, T_INDEX) != 0) give(load<u32>(t, T_INDEX));
   memory.fill(index, 0, places * 4);
   store<u32>(t, index, T_INDEX);
   store<u32>(t, places - 1, T_INDEX_MASK);
@@ -296,7 +320,7 @@ function arenaGrow(t: usize, need: u32): bool {
   const used = load<u32>(t, T_ARENA_USED) - load<u32>(t, T_ARENA_WASTE) + need;
   if (used > LARGEST - SLACK) return false;
   const room = min(max(used * 2, FIRST_ARENA), LARGEST - SLACK);
-  const arena = alloc(room + SLACK);
+  const arena = take(room + SLACK);
   if (arena == 0) return false;
   const old = load<u32>(t, T_ARENA);
   let at: u32 = 0;
@@ -305,7 +329,7 @@ function arenaGrow(t: usize, need: u32): bool {
     at = moveTo(arena, at, old, e, E_KEY, load<u32>(e, E_KEY_BYTES), pad4(load<u32>(e, E_KEY_BYTES)));
     if (load<u32>(e, E_VALUE_ROOM) != 0) at = moveTo(arena, at, old, e, E_VALUE, load<u32>(e, E_VALUE_BYTES), load<u32>(e, E_VALUE_ROOM));
   }
-  if (old != 0) free(old);
+  if (old != 0) give(old);
   store<u32>(t, arena, T_ARENA);
   store<u32>(t, at, T_ARENA_USED);
   store<u32>(t, room, T_ARENA_ROOM);
