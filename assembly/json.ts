@@ -54,20 +54,32 @@ function putPiece(at: usize, p: usize, stop: usize, end: usize): usize {
     const plain = ctz(hits);
     p += plain;
     at += plain;
-    const read = sequenceAt(p, end);
-    at = putSpecial(at, p, read);
-    p += max(read, 1);
+    // Special bytes often come together.
+    do {
+      const byte: u32 = load<u8>(p);
+      if (byte < 0x80) {
+        at = putEscape(at, byte);
+        p++;
+      } else {
+        const read = sequenceAt(p, end);
+        at = putHigh(at, p, read);
+        p += max(read, 1);
+      }
+    } while (p < stop && isSpecial(load<u8>(p)));
   }
   while (p < stop) {
     const byte: u32 = load<u8>(p);
-    if (byte >= 32 && byte < 127 && byte != 34 && byte != 92) {
+    if (!isSpecial(byte)) {
       store<u8>(at++, byte);
       p++;
-      continue;
+    } else if (byte < 0x80) {
+      at = putEscape(at, byte);
+      p++;
+    } else {
+      const read = sequenceAt(p, end);
+      at = putHigh(at, p, read);
+      p += max(read, 1);
     }
-    const read = sequenceAt(p, end);
-    at = putSpecial(at, p, read);
-    p += max(read, 1);
   }
   wrote(at);
   return p;
@@ -97,26 +109,39 @@ function sequenceAt(p: usize, end: usize): u32 {
   return second >= least && second <= most ? 4 : 0;
 }
 
+// @ts-ignore: decorator
+@inline
+function isSpecial(byte: u32): bool {
+  return byte < 32 || byte == 34 || byte == 92 || byte >= 0x80;
+}
+
 /** Writes the sequence of `read` bytes at `p`, or (0) the byte there with its escape. */
-function putSpecial(at: usize, p: usize, read: u32): usize {
+function putHigh(at: usize, p: usize, read: u32): usize {
+  if (read == 0) return putDigits(at, HIGH, load<u8>(p));
   for (let i: u32 = 0; i < read; i++) store<u8>(at + i, load<u8>(p + i));
-  if (read != 0) return at + read;
-  const byte: u32 = load<u8>(p);
-  if (byte == 0x7f) {
-    store<u8>(at, byte);
-    return at + 1;
-  }
+  return at + read;
+}
+
+/** Writes the escape of a byte below 0x80. */
+// @ts-ignore: decorator
+@inline
+function putEscape(at: usize, byte: u32): usize {
   const short = shortEscape(byte);
-  if (short != 0) {
-    store<u16>(at, 0x5c | (short << 8));
-    return at + 2;
-  }
-  store<u32>(at, byte < 0x20 ? LOW : HIGH);
-  store<u8>(at + 4, hexDigit(byte >> 4));
-  store<u8>(at + 5, hexDigit(byte & 15));
+  if (short == 0) return putDigits(at, LOW, byte);
+  store<u16>(at, 0x5c | (short << 8));
+  return at + 2;
+}
+
+/** Writes an escape of six bytes that ends with the byte's two digits. */
+// @ts-ignore: decorator
+@inline
+function putDigits(at: usize, start: u32, byte: u32): usize {
+  store<u64>(at, <u64>start | ((<u64>hexDigit(byte >> 4)) << 32) | ((<u64>hexDigit(byte & 15)) << 40));
   return at + 6;
 }
 
+// @ts-ignore: decorator
+@inline
 function hexDigit(n: u32): u32 {
   return n < 10 ? 48 + n : 87 + n;
 }

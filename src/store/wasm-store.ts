@@ -9,7 +9,8 @@
  *
  * ## Invariants
  *
- * - Views of kernel memory are asked for anew after every call into it (they go stale when memory grows).
+ * - A view of shared memory never goes bad, it only keeps its length when memory grows. So the regions at fixed addresses are
+ *   reached through views taken once; what lies behind them, through views asked for after the call that named the address.
  * - What `drain` hands out lies in a block that nothing is written to before the sink has returned: calls that the sink makes
  *   fill other blocks.
  * - A client that is gone hears nothing: its replies are skipped even when they were written before it left.
@@ -70,6 +71,10 @@ export class WasmStore implements Store {
   readonly crc32c: Crc32c;
   private readonly kernel: Kernel;
   private readonly exports: KernelExports;
+  /** Views for the regions at fixed addresses. */
+  private readonly u8: Uint8Array;
+  private readonly u32: Uint32Array;
+  private readonly f64: Float64Array;
   private readonly argsAt: number;
   private readonly connectionsAt: number;
   private readonly scanAt: number;
@@ -85,6 +90,9 @@ export class WasmStore implements Store {
     const limits = checkedLimits(options.limits);
     this.kernel = loadKernel({ seed: options.seed, build });
     this.exports = this.kernel.exports;
+    this.u8 = this.kernel.u8;
+    this.u32 = this.kernel.u32;
+    this.f64 = this.kernel.f64;
     this.argsAt = this.kernel.constant('ARGS_BASE');
     this.connectionsAt = this.kernel.constant('CONN_BASE') / 4;
     this.scanAt = this.kernel.constant('SCAN_BASE') / 4;
@@ -100,7 +108,7 @@ export class WasmStore implements Store {
     if (options.identity.length !== 16) {
       throw new RangeError(`a folder identity has 16 bytes, not ${options.identity.length}`);
     }
-    const { u8, u32 } = this.kernel;
+    const { u8, u32 } = this;
     const blob = textBlob(limits);
     if (blob.length > this.kernel.constant('TEXT_SIZE')) throw new RangeError('the texts do not fit in their region');
     u8.set(blob, this.kernel.constant('TEXT_BASE'));
@@ -116,7 +124,7 @@ export class WasmStore implements Store {
     let crc = seed;
     for (let at = 0; at < bytes.length; at += CRC_PIECE) {
       const piece = bytes.subarray(at, at + CRC_PIECE);
-      this.kernel.u8.set(piece, this.argsAt);
+      this.u8.set(piece, this.argsAt);
       crc = address(this.exports.crc32c!(this.argsAt, piece.length, crc));
     }
     return crc;
@@ -140,7 +148,7 @@ export class WasmStore implements Store {
 
   private feedPiece(slot: number, piece: Uint8Array): void {
     const room = this.stagingRoom(piece.length);
-    this.kernel.u8.set(piece, room);
+    this.u8.set(piece, room);
     this.exports.staged!(slot, piece.length);
   }
 
@@ -194,36 +202,25 @@ export class WasmStore implements Store {
 
   /** Hands out the records of one block (assembly/output.ts). */
   private handOut(block: number, sink: StoreSink): void {
-    const end = this.kernel.u32[block / 4 + 1]!;
+    const { u8, u32 } = this.kernel;
+    const end = u32[(block >>> 2) + 1]!;
     let at = block + BLOCK_HEADER;
     while (at + 8 <= end) {
-      const { u8, u32 } = this.kernel;
       const tag = u32[at >>> 2]!;
-      const length = u32[(at >>> 2) + 1]!;
       const start = at + 8;
-      this.handOutRecord(sink, tag >>> 16, tag & 0xffff, u8, u32, start, length);
-      at = (start + length + 3) & ~3;
-      if (at < 0) at = address(at);
+      const stop = start + u32[(at >>> 2) + 1]!;
+      const kind = tag >>> 16;
+      const slot = tag & 0xffff;
+      if (stop > start && (kind >= FIRST_ENTRY_EVENT || this.isAlive(slot))) {
+        if (kind === 0) sink.output(slot, u8, start, stop);
+        else sink.event(kind as StoreEvent, slot, u32[start >>> 2]! + u32[(start >>> 2) + 1]! * TWO_32);
+      }
+      at = address((stop + 3) & ~3);
     }
   }
 
-  private handOutRecord(
-    sink: StoreSink,
-    kind: number,
-    slot: number,
-    u8: Uint8Array,
-    u32: Uint32Array,
-    start: number,
-    length: number,
-  ): void {
-    const forClient = kind < FIRST_ENTRY_EVENT;
-    if (length === 0 || (forClient && !this.isAlive(u32, slot))) return;
-    if (kind === 0) sink.output(slot, u8, start, start + length);
-    else sink.event(kind as StoreEvent, slot, u32[start >>> 2]! + u32[(start >>> 2) + 1]! * TWO_32);
-  }
-
-  private isAlive(u32: Uint32Array, slot: number): boolean {
-    return (u32[this.connectionsAt + slot * (CONN_BYTES / 4)]! & this.aliveMask) === this.alive;
+  private isAlive(slot: number): boolean {
+    return (this.u32[this.connectionsAt + slot * (CONN_BYTES / 4)]! & this.aliveMask) === this.alive;
   }
 
   // ---- entries
@@ -247,7 +244,7 @@ export class WasmStore implements Store {
 
   /** Copies out the record that the kernel has just made. */
   private takeRecord(): SealedEntry {
-    const { u8, u32, f64 } = this.kernel;
+    const { u8, u32, f64 } = this;
     const args = this.argsAt / 4;
     const from = u32[args + 3]!;
     // Not filled with zeros first; a plain Uint8Array over a buffer of its own.
@@ -286,7 +283,7 @@ export class WasmStore implements Store {
     }
     const room = address(this.exports.stageRoom!(record.length));
     if (room === 0) return false;
-    this.kernel.u8.set(record, room);
+    this.u8.set(record, room);
     this.exports.stageRecord!(record.length);
     return true;
   }
@@ -315,22 +312,22 @@ export class WasmStore implements Store {
   run(operations: Uint8Array): Uint8Array {
     const room = address(this.exports.stageRoom!(Math.max(operations.length, HEADER_BYTES)));
     if (room === 0) throw new Error('run: committed records are staged; apply them first');
-    this.kernel.u8.set(operations, room);
+    this.u8.set(operations, room);
     const outcome = this.exports.runBatch!(room, operations.length);
     if (outcome !== Outcome.done) throw new Error(runErrors[outcome] ?? `run: outcome ${outcome}`);
-    const { u8, u32 } = this.kernel;
-    const from = u32[this.argsAt / 4]!;
-    return u8.subarray(from, from + u32[this.argsAt / 4 + 1]!);
+    const args = this.argsAt / 4;
+    const from = this.u32[args]!;
+    return this.kernel.u8.subarray(from, from + this.u32[args + 1]!);
   }
 
   // ---- statistics
 
   stats(): StoreStats {
     const at = address(this.exports.stats!());
-    const storage = this.kernel.f64.slice(at / 8, at / 8 + 10);
-    const hashes = this.kernel.u32.slice((at + 80) / 4, (at + 96) / 4);
+    const storage = this.f64.slice(at / 8, at / 8 + 10);
+    const hashes = this.u32.slice((at + 80) / 4, (at + 96) / 4);
     this.exports.frontStats!();
-    const front = this.kernel.f64.subarray(this.argsAt / 8, this.argsAt / 8 + 4);
+    const front = this.f64.subarray(this.argsAt / 8, this.argsAt / 8 + 4);
     return {
       revision: storage[0]!,
       applied: storage[1]!,
@@ -356,17 +353,18 @@ export class WasmStore implements Store {
     const records: { key: Uint8Array; value: Uint8Array; revision: number }[] = [];
     let cursor = 0;
     for (;;) {
-      this.kernel.f64[this.argsAt / 8] = cursor;
+      this.f64[this.argsAt / 8] = cursor;
       const found = this.exports.dumpNext!();
       if (found < 0) return records;
-      cursor = this.kernel.f64[this.argsAt / 8]!;
-      for (let i = 0; i < found; i++) records.push(this.dumped(this.kernel.u32[this.scanAt + i]!));
+      cursor = this.f64[this.argsAt / 8]!;
+      for (let i = 0; i < found; i++) records.push(this.dumped(this.u32[this.scanAt + i]!));
     }
   }
 
   private dumped(record: number): { key: Uint8Array; value: Uint8Array; revision: number } {
     this.exports.dumpRecord!(record);
-    const { u8, u32, f64 } = this.kernel;
+    const { u32, f64 } = this;
+    const { u8 } = this.kernel;
     const args = this.argsAt / 4;
     const [key, keyLength, value, valueLength] = [u32[args]!, u32[args + 1]!, u32[args + 2]!, u32[args + 3]!];
     return {
