@@ -271,7 +271,7 @@ export function connClose(slot: u32): void {
   connRetire(c);
 }
 
-/** The slot of a closed connection goes to those that wait for reuse as soon as nothing of it is left in an item or a list. */
+/** The slot of a closed connection goes to those that wait for reuse once nothing of it is left in an item or a list. */
 export function connRetire(c: usize): void {
   if ((connFlags(c) & (IS_CLOSED | IS_LISTED)) != IS_CLOSED || !connIdle(c)) return;
   store<u32>(c, 0, C_FLAGS);

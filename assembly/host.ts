@@ -6,7 +6,7 @@
  * ARGS at `frontInit`:   0  u32 limits: key, value, line, reply, transaction, entry (4 bytes each)
  *                       32  16 B folder identity    48  u32 starts    52  u32 nonce
  * ARGS after `seal` and `giveUp`:     0  f64 sequence    8  u32 CRC32C of the payload    12  u32 address    16  u32 bytes
- * ARGS after `frontStats`:            0  f64 lines parsed    8  f64 commands encoded    16  f64 reads    24  f64 transactions
+ * ARGS after `frontStats`:            0  f64 lines parsed   8  f64 commands encoded   16  f64 reads   24  f64 transactions
  * ARGS for `dumpNext`:                0  f64 cursor
  * ARGS after `dumpRecord`:            0  u32 key   4  u32 its length   8  u32 value   12  u32 its length   16  f64 revision
  * ARGS after `runBatch`:              0  u32 address of the replies    4  u32 bytes

@@ -20,7 +20,6 @@ import {
   CAUSE_IDLE,
   CAUSE_NONE,
   CAUSE_PAUSE,
-  CAUSE_READS,
   CAUSE_WINDOW,
   conn,
   connCause,

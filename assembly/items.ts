@@ -307,7 +307,7 @@ export function itemsCommandSlot(): u32 {
   return itemSlot(item);
 }
 
-/** The entry is done: answers what stands behind its last command and tells the host. False: end the slice and call again. */
+/** The entry is done: answers what stands behind its last command, and tells the host. False: end the slice, call again. */
 export function itemsEndEntry(): bool {
   if (!answerSideItems()) return false;
   const list: usize = load<u32>(F_APPLYING);

@@ -9,7 +9,8 @@
  *               8  replies, whole lines; or the event's argument, u64
  *
  * F_OUT, a chain being filled:
- *    0  u32  block being filled (0: none)    4  u32  first block    8  u32  place of the next byte    12  u32  end of what may be written
+ *    0  u32  block being filled (0: none)    4  u32  first block
+ *    8  u32  place of the next byte         12  u32  end of what may be written
  *   16  u32  record of the last reply, if more may join it         20  u32  bytes in the filled blocks
  * F_OUT, the line begun, and the rest:
  *   24  u32  start of the line              28  u32  its slot        32  u32  1: it answers an item
@@ -336,11 +337,6 @@ export function replyMessage(id: u32): void {
 
 export function replyMessageWord(id: u32, p: usize, length: u32): void {
   if (lineWanted()) putMessageWord(id, p, length);
-  lineEnd();
-}
-
-export function replyMessageNumber(id: u32, n: u64): void {
-  if (lineWanted()) putMessageNumber(id, n);
   lineEnd();
 }
 

@@ -28,11 +28,6 @@ const COMMANDS: usize = TEXT_BASE + 32;
 const COMMAND_BYTES: u32 = 40;
 const NAMES_MASK: u32 = 63;
 
-export const CLASS_WRITE: u32 = 1;
-export const CLASS_READ: u32 = 2;
-export const CLASS_CONSTANT: u32 = 3;
-export const CLASS_BARRIER: u32 = 4;
-
 // @ts-ignore: decorator
 @inline
 export function commandName(command: usize): usize {

@@ -102,8 +102,8 @@ export function txnGet(c: usize, key: usize): u32 {
 }
 
 /**
- * Ends a command on one key, which depends on its old value (`depends`) and writes (`does`) `length` bytes from `value`. False
- * when it was refused, and answered so.
+ * Ends a command on one key, which depends on its old value (`depends`) and writes (`does`) `length` bytes from `value`.
+ * False when it was refused, and answered so.
  */
 function finish(c: usize, i: u32, kept: u32, depends: bool, does: bool, value: usize, length: u32): bool {
   const t = connTxn(c);

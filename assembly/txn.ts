@@ -193,6 +193,12 @@ export function entryCount(t: usize): u32 {
 
 // @ts-ignore: decorator
 @inline
+function entryKey(t: usize, e: usize): usize {
+  return load<u32>(t, T_ARENA) + load<u32>(e, E_KEY);
+}
+
+// @ts-ignore: decorator
+@inline
 export function entryFlags(e: usize): u32 {
   return load<u32>(e, E_FLAGS);
 }
@@ -218,7 +224,9 @@ function findEntry(t: usize, hash: u32, key: usize, length: u32): i32 {
 @inline
 function isKey(t: usize, e: usize, hash: u32, key: usize, length: u32): bool {
   return (
-    load<u32>(e, E_HASH) == hash && load<u32>(e, E_KEY_BYTES) == length && equal(load<u32>(t, T_ARENA) + load<u32>(e, E_KEY), <u32>key, length)
+    load<u32>(e, E_HASH) == hash &&
+    load<u32>(e, E_KEY_BYTES) == length &&
+    equal(<u32>entryKey(t, e), <u32>key, length)
   );
 }
 
@@ -327,7 +335,8 @@ function arenaGrow(t: usize, need: u32): bool {
   for (let i: u32 = 0, n = entryCount(t); i < n; i++) {
     const e = entry(t, i);
     at = moveTo(arena, at, old, e, E_KEY, load<u32>(e, E_KEY_BYTES), pad4(load<u32>(e, E_KEY_BYTES)));
-    if (load<u32>(e, E_VALUE_ROOM) != 0) at = moveTo(arena, at, old, e, E_VALUE, load<u32>(e, E_VALUE_BYTES), load<u32>(e, E_VALUE_ROOM));
+    const kept = load<u32>(e, E_VALUE_ROOM);
+    if (kept != 0) at = moveTo(arena, at, old, e, E_VALUE, load<u32>(e, E_VALUE_BYTES), kept);
   }
   if (old != 0) give(old);
   store<u32>(t, arena, T_ARENA);
@@ -373,7 +382,8 @@ export function firstTime(t: usize, e: usize): bool {
 /** Looks a key up at the pinned revision, unless it is among the own writes. */
 export function see(t: usize, e: usize): void {
   if ((entryFlags(e) & HAS_WRITE) != 0) return;
-  store<u32>(e, findAt(load<u32>(t, T_ARENA) + load<u32>(e, E_KEY), load<u32>(e, E_KEY_BYTES), 0, load<u64>(t, T_REVISION)), E_RECORD);
+  const record = findAt(<u32>entryKey(t, e), load<u32>(e, E_KEY_BYTES), 0, load<u64>(t, T_REVISION));
+  store<u32>(e, record, E_RECORD);
 }
 
 /** Whether the key exists in the transaction's view (after `see`). */
