@@ -105,7 +105,7 @@ flags, says which cluster it belongs to once it does.
 
 Each flag can be given by its environment variable; the flag wins.
 Exit codes: 0 stopped as told; 1 an error, told in one line; 2 a wrong use of the program.
-'distributed help COMMAND' tells more of a command.`;
+'distributed COMMAND --help' tells more of a command.`;
 
 function addNode(program: Command, finish: (code: number) => void): void {
   const defaults = defaultNodeOptions;

@@ -14,6 +14,8 @@ export interface TerminalOptions extends SessionOptions {
   readonly input: ReadStream;
   readonly output: WriteStream;
   readonly historyPath: string | undefined;
+  /** Ctrl-C on an empty line leaves, as where it should stop a whole cluster. Else it only gives a new prompt. */
+  readonly interruptLeaves?: boolean;
 }
 
 const prompt = '> ';
@@ -29,6 +31,8 @@ export class Terminal {
   readonly #history: History;
   readonly #waiting: string[] = [];
   #readline: Interface | undefined;
+  /** The command under way is HELP, whose reply is a list of lines. */
+  #forPeople = false;
   #busy = false;
   #ending = false;
   #hinted = false;
@@ -107,12 +111,13 @@ export class Terminal {
       }
       if (line.trim() === '') continue;
       this.#busy = true;
+      this.#forPeople = /^\s*help\b/i.test(line);
       this.#session.send(Buffer.from(line));
     }
   }
 
   #replied(line: Buffer): void {
-    this.#options.output.write(line);
+    this.#options.output.write(this.#forPeople ? helpText(line) : line);
     this.#options.output.write('\n');
     this.#busy = false;
     // Not at once: the reply to QUIT is followed by the end, not by a prompt.
@@ -122,6 +127,11 @@ export class Terminal {
   #interrupted(): void {
     const readline = this.#readline!;
     this.#waiting.length = 0;
+    if (this.#options.interruptLeaves && !this.#busy && readline.line === '') {
+      this.#options.output.write('^C\n');
+      this.close();
+      return;
+    }
     readline.write(null, { ctrl: true, name: 'e' });
     readline.write(null, { ctrl: true, name: 'u' });
     this.#options.output.write('^C\n');
@@ -152,4 +162,10 @@ export class Terminal {
     output.write(`${dim}${text}${plain}\x1b[${text.length}D`);
     this.#hinted = true;
   }
+}
+
+/** HELP's list of lines as lines; anything else as it is. */
+function helpText(reply: Buffer): string {
+  const text = reply.toString('utf8');
+  return text.startsWith('[') ? (JSON.parse(text) as string[]).join('\n') : text;
 }

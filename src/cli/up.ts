@@ -64,5 +64,6 @@ function makeTerminal(options: UpOptions, addresses: readonly string[]): Termina
     input: process.stdin,
     output: process.stdout,
     historyPath: historyPath(),
+    interruptLeaves: true,
   });
 }

@@ -191,8 +191,11 @@ class Run implements RunningNode {
       return;
     }
     const { peers } = this.#options;
-    if (peers && peers.length > 1) this.#transport.connect(peers.filter((p) => p.id !== this.#options.id));
-    else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#membership.foundAlone());
+    if (peers && peers.length > 1) {
+      const others = peers.filter((p) => p.id !== this.#options.id);
+      this.#options.log('info', `waits for all of ${describe(others)} before the cluster begins`);
+      this.#transport.connect(others);
+    } else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#membership.foundAlone());
   }
 
   /** Links were judged by what each side knew then: all are made and judged anew. */

@@ -12,8 +12,8 @@ const FIRST_BYTES = 65_536;
 const KEPT_BYTES = 1_048_576;
 /** Replies of one connection are joined up to this: V8's strings have an end. */
 const JOINED_BYTES = 1_048_576;
-/** So much waits for the node that nothing more should be parsed or read before it has been handed out. */
-const ENOUGH_BYTES = 4_194_304;
+/** So much waits for the node that nothing more should be parsed, or so much has one call produced that it should end. */
+export const ENOUGH_BYTES = 4_194_304;
 
 interface Queued {
   readonly connection: Connection | undefined;
@@ -26,7 +26,8 @@ interface Queued {
 export class Output {
   private queue: Queued[] = [];
   private bytes = allocate(FIRST_BYTES);
-  private waiting = 0;
+  /** Bytes that wait for the node. */
+  waiting = 0;
 
   get full(): boolean {
     return this.waiting >= ENOUGH_BYTES;

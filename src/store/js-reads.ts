@@ -1,9 +1,11 @@
 /**
  * Reads: the gathering batch, the one in flight, and how each kind of read is answered, also at its place in an entry.
  */
+
 import type { Connection } from './js-connection.js';
 import { ItemKind, ItemList, type KeysQuery } from './js-items.js';
 import { KeysScan } from './js-keys.js';
+import { ENOUGH_BYTES } from './js-output.js';
 import type { Replies } from './js-replies.js';
 import type { Found, Table } from './js-table.js';
 import { quote, type Texts } from './js-text.js';
@@ -56,8 +58,10 @@ export class Reads {
     const { flight } = this;
     if (flight === undefined) return true;
     let left = SLICE_KEYS;
+    const { output } = this.replies;
+    const enough = output.waiting + ENOUGH_BYTES;
     while (this.at < flight.length) {
-      if (left <= 0 || this.replies.output.full) return false;
+      if (left <= 0 || output.waiting >= enough) return false;
       left -= this.step(flight, this.at);
     }
     this.flight = undefined;

@@ -94,6 +94,15 @@ describe('the CLI on a terminal', () => {
     expect(node!.received).toEqual(['GET a']);
   });
 
+  it('shows the lines of HELP as lines', async () => {
+    const [node] = await fakes(1);
+    const terminal = open(node!);
+    await terminal.shows('>');
+    node!.script = (line) => (line === 'HELP GET' ? '["GET key","Reads a key."]' : undefined);
+    terminal.type('HELP GET\r');
+    await terminal.shows('> HELP GET\nGET key\nReads a key.\n>');
+  });
+
   it('stops waiting for an answer on Ctrl-C', async () => {
     const [node] = await fakes(1);
     const terminal = open(node!);
