@@ -18,6 +18,8 @@ export class Leadership {
   readonly #voters: Voters;
   readonly #log: LogView;
   readonly #peers = new Map<NodeId, Progress>();
+  /** The same, to go through without an iterator. */
+  readonly #all: readonly Progress[];
   /** Ticks since the term began here. */
   #now = 0;
 
@@ -27,6 +29,7 @@ export class Leadership {
     this.#voters = voters;
     this.#log = log;
     for (const id of voters.ids) if (id !== config.id) this.#peers.set(id, new Progress(id, log.lastIndex + 1));
+    this.#all = [...this.#peers.values()];
   }
 
   peer(id: NodeId): Progress | undefined {
@@ -44,7 +47,7 @@ export class Leadership {
 
   /** Heartbeats to all with the next messages. */
   beat(): void {
-    for (const peer of this.#peers.values()) peer.heartbeatDue = true;
+    for (const peer of this.#all) peer.heartbeatDue = true;
   }
 
   /** Notes a sign of life, in this term, of a follower. */
@@ -76,7 +79,7 @@ export class Leadership {
   /** Puts into `out` what each follower has to be sent now: at most one heartbeat and one append each. */
   collect(commit: number, out: Message[]): void {
     if (this.reads.start(this.#config.id)) this.beat();
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#all) {
       if (peer.heartbeatDue) this.#heartbeat(peer, commit, out);
       this.#append(peer, commit, out);
       if (peer.told < Math.min(commit, peer.match)) this.#heartbeat(peer, commit, out);

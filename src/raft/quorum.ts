@@ -41,7 +41,13 @@ export class Voters {
   reached(indexOf: (id: NodeId) => number): number {
     const scratch = this.#scratch;
     for (let i = 0; i < this.ids.length; i++) scratch[i] = indexOf(this.ids[i]!);
-    scratch.sort((a, b) => b - a);
+    // Insertion sort, falling: a handful of numbers, once a turn, and it makes no object.
+    for (let i = 1; i < scratch.length; i++) {
+      const index = scratch[i]!;
+      let at = i;
+      for (; at > 0 && scratch[at - 1]! < index; at--) scratch[at] = scratch[at - 1]!;
+      scratch[at] = index;
+    }
     return scratch[this.#majority - 1]!;
   }
 

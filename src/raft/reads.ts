@@ -18,6 +18,8 @@ export interface ReadAnswer extends ReadRequestor {
   readonly index: number;
 }
 
+const noAnswers: readonly ReadAnswer[] = [];
+
 export class ReadRounds {
   /** Arrived before an entry of the term was committed. */
   #early: ReadRequestor[] = [];
@@ -63,7 +65,7 @@ export class ReadRounds {
 
   /** Those who can be answered, when `majority` holds for who has confirmed the round in flight. */
   take(majority: (test: (id: NodeId) => boolean) => boolean): readonly ReadAnswer[] {
-    if (this.#flying.length === 0 || !majority((id) => this.#confirmed.has(id))) return [];
+    if (this.#flying.length === 0 || !majority((id) => this.#confirmed.has(id))) return noAnswers;
     const answers = this.#flying;
     this.#flying = [];
     return answers;
@@ -84,6 +86,8 @@ interface Ask {
   /** Ticks since it was sent; sent again after a heartbeat interval, for messages are lost. */
   age: number;
 }
+
+const none: readonly number[] = [];
 
 export class ReadAsks {
   /**
@@ -113,7 +117,8 @@ export class ReadAsks {
   }
 
   /** Numbers of the questions that have to be sent now: new ones, and those unanswered for `ticks`. */
-  due(ticks: number): number[] {
+  due(ticks: number): readonly number[] {
+    if (this.#asks.size === 0) return none;
     const numbers: number[] = [];
     for (const [number, ask] of this.#asks) {
       if (ask.age < ticks) continue;
