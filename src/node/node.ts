@@ -38,7 +38,7 @@ import { Sessions } from './sessions.js';
 import { controlReply } from './status.js';
 
 /** Raft's ticks in one heartbeat interval. */
-const ticksPerHeartbeat = 4;
+const ticksPerHeartbeat = 2;
 /** Most bytes of one append, and under way to one follower. */
 const maxAppendBytes = 4 * 1024 ** 2;
 const maxInflightBytes = 16 * 1024 ** 2;
@@ -195,7 +195,7 @@ export class Node {
   #tick(): void {
     this.#guard(() => {
       this.#touch()?.tick();
-      // An idle node does no more than this, forty times a second.
+      // An idle node does no more than this, twenty times a second.
       if (!this.#pump() && this.#idle) return;
       const now = this.#now();
       this.#reads.repeat(now, false);
