@@ -45,6 +45,7 @@ import { resultBegin, sliceBegin, sliceFull } from './output';
 import { firstHeapPage, freshPage, reserve } from './pages';
 import { FLAG_SYSTEM, REC_KEY, recValue, recValueLen } from './record';
 import { growSome, growthPages, locate, tableBytes } from './table';
+import { txnBreak } from './txn';
 import {
   UNFINISHED,
   VALID,
@@ -268,7 +269,7 @@ function endEntry(): void {
 
 /** A well-formed entry begins to take effect. False: there is no memory for it. */
 function takeEffect(): bool {
-  if (!makeRoom()) return false;
+  while (!makeRoom()) if (!txnBreak()) return false;
   const payload = get(AP_RECORD) + HEADER;
   if (<u32>load<u8>(get(AP_RECORD), HEADER_TYPE) == TYPE_CONFIG) {
     configure(payload);

@@ -272,6 +272,8 @@ export function itemsGiveUpOpen(message: u32): void {
  * (given up), then every command is nobody's.
  */
 export function itemsBeginEntry(sequence: u64): bool {
+  // Given up while replies of earlier entries waited for their release: nobody else would answer it.
+  settleGivenUp();
   const list: usize = load<u32>(F_SEALED_FIRST);
   check(list != 0 && load<u64>(list, L_SEQUENCE) == sequence, FAIL_ITEMS);
   store<u32>(F_APPLYING, <u32>list);

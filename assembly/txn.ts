@@ -168,13 +168,17 @@ export function txnDrop(c: usize): void {
 
 /** Rolls back the transactions that have not been used since before `since`; their connections will be told. */
 export function txnExpire(since: f64): void {
-  while (load<u32>(F_TXN_FIRST) != 0) {
-    const t: usize = load<u32>(F_TXN_FIRST);
-    if (load<f64>(t, T_USED) >= since) return;
-    const c = conn(load<u32>(t, T_SLOT));
-    txnDrop(c);
-    connSet(c, IS_EXPIRED);
-  }
+  while (load<u32>(F_TXN_FIRST) != 0 && load<f64>(load<u32>(F_TXN_FIRST), T_USED) < since) txnBreak();
+}
+
+/** Rolls back the transaction that has been idle for the longest; false when none is open. */
+export function txnBreak(): bool {
+  const t: usize = load<u32>(F_TXN_FIRST);
+  if (t == 0) return false;
+  const c = conn(load<u32>(t, T_SLOT));
+  txnDrop(c);
+  connSet(c, IS_EXPIRED);
+  return true;
 }
 
 // ---- entries

@@ -4,7 +4,7 @@ import { allocate, type Latin1Buffer, pad4 } from './js-bytes.js';
 import { ItemList } from './js-items.js';
 import { HEAD, Op, OpFlag } from './js-operations.js';
 import type { Transaction } from './js-transaction.js';
-import { HEADER_BYTES, type SealedEntry } from './store.js';
+import { HEADER_BYTES, MOST_RECORD_BYTES, type SealedEntry } from './store.js';
 
 /** Bytes of a data entry's payload before its operations: origin (24), sequence (8), commands (4), reserved (4). */
 export const ORIGIN_BYTES = 40;
@@ -13,6 +13,8 @@ const FIRST_BYTES = 65_536;
 /** A larger buffer is given back when its entry is sealed. */
 const KEPT_BYTES = 4_194_304;
 const TWO_32 = 4_294_967_296;
+/** Bytes of operations that an entry may hold: what the kernel can stage of one, or the nodes on it could not apply it. */
+const MOST_BYTES = MOST_RECORD_BYTES - OPERATIONS_AT;
 
 export interface Origin {
   readonly identity: Uint8Array;
@@ -34,6 +36,16 @@ export class OpenEntry {
   /** Bytes of its payload; 0 as long as it holds no command. */
   get bytes(): number {
     return this.commands === 0 ? 0 : this.end - HEADER_BYTES;
+  }
+
+  /** Operations of `bytes` fit into an entry of their own. */
+  canHold(bytes: number): boolean {
+    return bytes <= MOST_BYTES;
+  }
+
+  /** Operations of `bytes` fit into this one. */
+  fits(bytes: number): boolean {
+    return bytes <= MOST_BYTES - (this.end - OPERATIONS_AT);
   }
 
   private reserve(bytes: number): void {

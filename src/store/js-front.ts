@@ -6,11 +6,11 @@
  * waits for is noted in the connection, so it is not parsed again in vain.
  */
 import { type Command, usageError } from '../protocol/commands.js';
-import { latin1View } from './js-bytes.js';
+import { latin1View, pad4 } from './js-bytes.js';
 import { Connection, Mode, Wait } from './js-connection.js';
 import type { Entries } from './js-entries.js';
 import { type ItemArgs, ItemKind } from './js-items.js';
-import { OpFlag } from './js-operations.js';
+import { HEAD, OpFlag } from './js-operations.js';
 import type { Reads } from './js-reads.js';
 import type { Replies } from './js-replies.js';
 import type { Table } from './js-table.js';
@@ -314,7 +314,10 @@ export class Front {
   private entryOpen(connection: Connection): boolean {
     if (connection.mode === Mode.reading) return this.untilIdle(connection);
     const { open } = this.parts.entries;
-    if (open.bytes < this.parts.limits.maxEntry) return true;
+    return open.bytes < this.parts.limits.maxEntry || this.untilSealed(connection);
+  }
+
+  private untilSealed(connection: Connection): false {
     connection.wait = Wait.entry;
     this.entryWaiters.push(connection);
     return false;
@@ -329,14 +332,26 @@ export class Front {
   }
 
   private write(connection: Connection, command: Command): boolean {
+    if (command.name === 'DEL') return this.del(connection);
     if (!this.entryOpen(connection)) return false;
     const { words } = this;
     const { open } = this.parts.entries;
     const key = words[1]!;
     if (command.name === 'SET') open.set(key, words[2]!, optionFlag(words[3]));
-    else if (command.name === 'DEL') open.del(words.slice(1));
     else if (command.name === 'INCR') open.incr(key, BigInt(words[2] ?? '1'));
     else open.cas(key, words[2]!, words[3]!);
+    return this.encodedFor(connection);
+  }
+
+  /** The only command without a bound of its own: as many keys as fit in a line. */
+  private del(connection: Connection): boolean {
+    const { open } = this.parts.entries;
+    let bytes = 0;
+    for (let at = 1; at < this.words.length; at++) bytes += HEAD + pad4(this.words[at]!.length);
+    if (!open.canHold(bytes)) return this.constant(connection, this.parts.texts.fixed.transactionTooLarge);
+    if (!this.entryOpen(connection)) return false;
+    if (!open.fits(bytes)) return this.untilSealed(connection);
+    open.del(this.words.slice(1));
     return this.encodedFor(connection);
   }
 

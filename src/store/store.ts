@@ -55,6 +55,9 @@ import type { Crc32c } from '../log/types.js';
 /** Bytes of room for the leader's header in front of every payload. */
 export const HEADER_BYTES = 64;
 
+/** The largest record (header and payload) that every store can stage, and so the largest that one seals. */
+export const MOST_RECORD_BYTES = 33_554_432 - 4_096;
+
 /** Types of entries, byte 48 of the header. */
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
 

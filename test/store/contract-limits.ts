@@ -1,6 +1,6 @@
 /** Limits: lengths of keys, values, lines and replies, and the replicated limit of memory. */
 import { describe, expect, test } from 'vitest';
-import { StoreEvent } from '../../src/store/store.js';
+import { MOST_RECORD_BYTES, StoreEvent } from '../../src/store/store.js';
 import type { MakeHarness } from './contract.js';
 import type { Harness } from './harness.js';
 import { cas, commit, dataPayload, del, incr, peer, referenceSize, set } from './payloads.js';
@@ -58,6 +58,14 @@ function lengthTests(make: MakeHarness): void {
 }
 
 function lineTests(make: MakeHarness): void {
+  test('a DEL of more keys than one entry holds is refused, or no node could apply it', () => {
+    const h = make();
+    const c = h.open();
+    expect(h.send(c, `SET a 1\nDEL ${'a '.repeat(2_500_000)}\nGET a\n`)).toMatch(/^OK\nERR too-large .*\n"1"\n$/);
+    expect(h.send(c, `DEL ${'a '.repeat(1_500_000)}\nGET a\n`)).toBe('(integer) 1\n(nil)\n');
+    expect(h.records.every((record) => record.length <= MOST_RECORD_BYTES)).toBe(true);
+  });
+
   const tooLong = 'ERR too-large line of more than 100 bytes; closing the connection\n';
   const closes = (h: Harness) => h.takeEvents().filter((event) => event.kind === StoreEvent.close);
   const line = (n: number) => `SET k ${'v'.repeat(n - 6)}`;

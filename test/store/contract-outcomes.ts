@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type GiveUp, HEADER_BYTES, StoreEvent } from '../../src/store/store.js';
 import type { MakeHarness } from './contract.js';
 import { bytesOf } from './harness.js';
-import { dataPayload, set } from './payloads.js';
+import { dataPayload, peer, set } from './payloads.js';
 
 const definite = {
   'no-leader': 'ERR no-leader no leader answered within the time-out; nothing was done\n',
@@ -82,6 +82,31 @@ function sealTests(make: MakeHarness): void {
 }
 
 function giveUpTests(make: MakeHarness): void {
+  test('an entry that is given up between two slices of an entry before it is answered', () => {
+    const h = make();
+    const [a, b] = [h.open(), h.open()];
+    h.feed(a, 'SET a 1\n');
+    h.ingest();
+    const first = h.sealEntry()!;
+    h.feed(b, 'SET b 1\n');
+    h.ingest();
+    const second = h.sealEntry()!;
+    h.commit(first);
+    const operations = Array.from({ length: 4_000 }, (_, i) => set(`k${i}`, 'v'));
+    h.commitPayload(dataPayload(peer, 1, operations.length, ...operations));
+    h.commit(second);
+    let slices = 0;
+    for (; h.store.apply() === 'more'; slices++) {
+      h.drain();
+      h.store.giveUp(2, 'timeout', true);
+      h.drain();
+    }
+    h.drain();
+    expect(slices).toBeGreaterThan(0);
+    expect(h.take(b)).toBe(unknown.timeout);
+    expect(h.send(b, 'PING\n')).toBe('PONG\n');
+  });
+
   test.each(reasons)('items of a sealed entry that was never sent get a definite error: %s', (why) => {
     const h = make();
     const c = h.open();
