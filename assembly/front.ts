@@ -45,6 +45,7 @@
  *  512  24 B  origin of own entries: folder identity (16 bytes), u32 starts, u32 nonce
  *  536  u64   bytes of blocks taken for clients
  *  544  24 B  output, the other chain: see output.ts
+ *  568  u32   bytes of lines looked at by this `ingest`
  * 1024  1024 B  hash table of the command names: see text.ts
  * 2048  4096 B  scratch
  * ```
@@ -93,6 +94,7 @@ export const F_KEYS_OPERATION_BYTES: usize = FRONT_BASE + 496;
 export const F_ORIGIN: usize = FRONT_BASE + 512;
 export const F_TAKEN: usize = FRONT_BASE + 536;
 export const F_OUT_OTHER: usize = FRONT_BASE + 544;
+export const F_INGESTED: usize = FRONT_BASE + 568;
 export const F_NAMES: usize = FRONT_BASE + 1024;
 export const F_SCRATCH: usize = FRONT_BASE + 2048;
 

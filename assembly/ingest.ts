@@ -20,6 +20,7 @@ import {
   CAUSE_IDLE,
   CAUSE_NONE,
   CAUSE_PAUSE,
+  CAUSE_READS,
   CAUSE_WINDOW,
   conn,
   connCause,
@@ -47,7 +48,8 @@ import {
   IS_PAUSED,
 } from './conn';
 import { entryFull } from './encode';
-import { count, F_MAX_LINE, F_NOW, F_PARSED, F_READY_LAST, F_STAGED, pad4 } from './front';
+import { listBytes, MOST_ITEMS } from './items';
+import { count, F_GATHERING, F_INGESTED, F_MAX_LINE, F_NOW, F_PARSED, F_READY_LAST, F_STAGED, pad4 } from './front';
 import { STAGING_BASE, STAGING_SIZE } from './layout';
 import { MSG_CUT_LINE, MSG_LINE_TOO_LONG } from './messages';
 import { outputFull } from './output';
@@ -56,6 +58,8 @@ import { constant } from './place';
 import { findNewline } from './words';
 
 const FIN: u32 = 0xffffffff;
+/** When lines of so many bytes were looked at, the rest waits for the next call: however many clients send long lines, one call takes as long as one of them. */
+const ENOUGH: u32 = 4 << 20;
 
 /** Where the next chunk's bytes go; 0 when the chunk does not fit before the staged ones have been ingested. */
 export function stagingRoom(bytes: u32): u32 {
@@ -88,6 +92,7 @@ export function stagingMost(): u32 {
 /** Parses all that can be: first connections whose cause of waiting is gone, then what was fed. */
 export function ingest(now: f64): void {
   store<f64>(F_NOW, now);
+  store<u32>(F_INGESTED, 0);
   const last = load<u32>(F_READY_LAST);
   let c = connNextReady();
   while (c != 0) {
@@ -118,6 +123,7 @@ function goOn(c: usize): void {
   const cause = connCause(c);
   // Others were faster: it goes on waiting for room without its line being parsed again.
   if (cause == CAUSE_ENTRY && entryFull()) return connHold(c, CAUSE_ENTRY);
+  if (cause == CAUSE_READS && listBytes(F_GATHERING) >= MOST_ITEMS) return connHold(c, CAUSE_READS);
   connHold(c, CAUSE_NONE);
   parseHeld(c);
   settle(c);
@@ -190,6 +196,7 @@ function parseRange(c: usize, p: usize, end: usize): usize {
         connSet(c, IS_OVERLONG);
         return p;
       }
+      store<u32>(F_INGESTED, load<u32>(F_INGESTED) + <u32>(stop - p));
       cause = parseLine(c, p, stop);
     }
     if (cause != CAUSE_NONE) {
@@ -211,7 +218,7 @@ function blockedCause(c: usize): u32 {
     return (flags & IS_PAUSED) != 0 ? CAUSE_PAUSE : (flags & IS_CONTROL) != 0 ? CAUSE_CONTROL : CAUSE_IDLE;
   }
   if (connOverWindow(c)) return CAUSE_WINDOW;
-  return outputFull() ? CAUSE_AGAIN : CAUSE_NONE;
+  return outputFull() || load<u32>(F_INGESTED) >= ENOUGH ? CAUSE_AGAIN : CAUSE_NONE;
 }
 
 /** Answers a line that was too long or cut, if that is next, and tells the host what has changed. */

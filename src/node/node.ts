@@ -28,7 +28,7 @@ import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
 import type { Entry, Ready } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, type Store } from '../store/store.js';
+import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { LogTime } from './log-time.js';
 import type { NodeOptions } from './options.js';
@@ -46,6 +46,8 @@ const maxInflightBytes = 16 * 1024 ** 2;
 const stageBytes = 4 * 1024 ** 2;
 /** A turn goes round this often at most before it lets others run. */
 const maxRounds = 8;
+/** And no new one begins after so many milliseconds. */
+const maxTurnMs = 20;
 
 export interface NodeParts {
   readonly env: Env;
@@ -219,7 +221,9 @@ export class Node {
       if (!raft) return;
       if (message.type === 'forward') {
         // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
-        if (raft.role === 'leader' && message.term === raft.term) this.#propose(message.record, message.payloadCrc);
+        // What a store could not stage would stop every node once it is committed; no store makes such an entry.
+        if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
+          this.#propose(message.record, message.payloadCrc);
       } else raft.step(message);
       this.wake();
     });
@@ -263,6 +267,7 @@ export class Node {
   #turn(): void {
     if (this.#inTurn) throw new Error('a turn began inside a turn');
     this.#inTurn = true;
+    const began = this.#now();
     let rounds = 0;
     let more: boolean;
     do {
@@ -278,7 +283,7 @@ export class Node {
       this.sessions.flush();
       if (unfinished) this.wake();
       more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
-    } while (more && ++rounds < maxRounds);
+    } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
     if (more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
