@@ -79,6 +79,9 @@ export class Membership {
   /** This node is empty and hears of a cluster. */
   #adopt(founding: Founding, hello: Hello): string | undefined {
     const { id, address, log } = this.#host;
+    const ids = new Set(founding.members.map((m) => m.id));
+    if (ids.size !== founding.members.length || ids.has(0))
+      return `the founding record of node ${hello.id} lists ids twice, or 0: ${describe(founding.members)}`;
     const listed = founding.members.find((m) => m.id === id);
     if (listed && equalBytes(listed.identity, log.folder.identity)) {
       return this.#makeDurable(founding) ? undefined : `node ${id} could not write the founding record`;

@@ -22,6 +22,8 @@ const graceMs = 2_000;
 export interface RunningNode {
   /** host:port at which it serves. */
   readonly address: string;
+  /** Clients that are connected. */
+  readonly connections: number;
   /** Finishes what is under way, then closes everything. */
   stop(): Promise<void>;
   /** Resolves when the node has stopped by itself, with the reason. */
@@ -66,6 +68,7 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
     return run;
   } catch (error) {
     listener.close();
+    for (const socket of waiting) socket.destroy();
     await log.close();
     throw error;
   }
@@ -106,7 +109,12 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       nodeId: id,
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
     });
-    log.saveVote({ ...log.vote, starts: log.vote.starts + 1 });
+    try {
+      log.saveVote({ ...log.vote, starts: log.vote.starts + 1 });
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
     return log;
   } catch (error) {
     if (error instanceof LogError) throw new NodeError(error.message);
@@ -240,6 +248,10 @@ class Run implements RunningNode {
         log,
       },
     });
+  }
+
+  get connections(): number {
+    return this.#node.sessions.size;
   }
 
   accept(socket: Socket): void {

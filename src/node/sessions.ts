@@ -11,6 +11,8 @@ import { type Store, StoreEvent, type StoreSink } from '../store/store.js';
 
 /** Output that waits in a socket beyond this stops the parsing of its input, until it has drained. */
 const cloggedBytes = 1_048_576;
+/** A client that has let so much of its replies pile up does not read: it is cut off, before it takes the node's memory. Far above what a client that reads ever lets wait. */
+const abandonedBytes = 268_435_456;
 /** A client that has been sent FIN may take this long to close. */
 const lingerMs = 10_000;
 /** Replies up to this length are cheaper to hand over as a string than as a copy. */
@@ -80,7 +82,11 @@ export class Sessions implements StoreSink {
       data: (bytes) => guard(() => (session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes))),
       end: () => guard(() => this.#finish(session)),
       drain: () => guard(() => this.#drained(session)),
-      close: () => guard(() => this.#closed(session)),
+      close: () => {
+        this.#all.delete(session);
+        session.linger?.cancel();
+        guard(() => this.#closed(session));
+      },
     });
   }
 
@@ -160,8 +166,6 @@ export class Sessions implements StoreSink {
   }
 
   #closed(session: Session): void {
-    this.#all.delete(session);
-    session.linger?.cancel();
     session.ended = true;
     if (session.slot < 0) return;
     this.#bySlot[session.slot] = undefined;
@@ -188,6 +192,11 @@ export class Sessions implements StoreSink {
 
   /** A client that does not read what it is sent gets no more of its commands carried out. */
   #holdBack(session: Session): void {
+    if (session.socket.queued > abandonedBytes) {
+      session.ended = true;
+      session.socket.destroy();
+      return;
+    }
     if (session.clogged || session.socket.queued <= cloggedBytes) return;
     session.clogged = true;
     this.#store.pause(session.slot, true);

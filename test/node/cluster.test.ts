@@ -68,4 +68,25 @@ describe('a cluster of three in a simulated world', () => {
     client.resume();
     expect(await cluster.world.play(() => replies === 20_000, 20_000)).toBe(true);
   });
+
+  it('cuts off a client that asks for far more than it reads, and goes on with the others', async () => {
+    const cluster = new SimCluster('abandoned', ['wasm']);
+    cluster.startAll();
+    const [node] = cluster.nodes as [SimNode];
+    expect(await cluster.ask(node, `SET big ${'v'.repeat(1_000_000)}`)).toBe('OK');
+    const client = cluster.client(node);
+    expect(await client.ask('GET small')).toBe('(nil)');
+    client.pause();
+    client.send(Array.from({ length: 600 }, () => 'GET big').join('\n'), () => {});
+    expect(await cluster.world.play(() => node.running?.connections === 0, 6_000)).toBe(true);
+    expect(await cluster.ask(node, 'PING')).toBe('PONG');
+  });
+
+  it('drops a forwarded entry that no store could apply', async () => {
+    const { cluster, nodes } = three('poison', { segmentBytes: 16 * 1024 * 1024 });
+    expect(await cluster.ask(nodes[1], 'SET a 1')).toBe('OK');
+    expect(await cluster.ask(nodes[1], `DEL ${'a '.repeat(2_500_000)}`, 30_000)).toMatch(/^ERR too-large/);
+    expect(await cluster.ask(nodes[0], 'GET a')).toBe('"1"');
+    cluster.assertHealthy();
+  });
 });

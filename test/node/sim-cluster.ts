@@ -5,7 +5,7 @@
 import type { Socket } from '../../src/env/env.js';
 import '../../src/store/js-store.js';
 import '../../src/store/wasm-store.js';
-import { startNode } from '../../src/node/main.js';
+import { type RunningNode, startNode } from '../../src/node/main.js';
 import { defaultNodeOptions, type NodeOptions } from '../../src/node/options.js';
 import { type CrashMode, SimDisk } from '../../src/sim/disk.js';
 import { type SimHost, World } from '../../src/sim/world.js';
@@ -19,6 +19,8 @@ export interface SimNode {
   readonly disk: SimDisk;
   /** Why the node stopped by itself, in this life. */
   failure: string | undefined;
+  /** In this life, once it serves. */
+  running: RunningNode | undefined;
   /** Lines of its log, of all lives. */
   readonly lines: string[];
 }
@@ -41,7 +43,7 @@ export class SimCluster {
         schedule: (callback) => host.timers.after(0.1 + this.world.random.float() * 0.4, callback),
         random: () => this.world.random.float(),
       });
-      this.nodes.push({ id, host, disk, failure: undefined, lines: [] });
+      this.nodes.push({ id, host, disk, failure: undefined, running: undefined, lines: [] });
     }
   }
 
@@ -52,6 +54,7 @@ export class SimCluster {
   start(node: SimNode, options: Partial<NodeOptions> = {}): void {
     const { life } = node.host;
     node.failure = undefined;
+    node.running = undefined;
     const failed = (error: unknown): void => {
       if (node.host.life === life) node.failure = error instanceof Error ? (error.stack ?? '') : String(error);
     };
@@ -66,7 +69,10 @@ export class SimCluster {
       log: (level, text) => node.lines.push(`${this.world.now.toFixed(1)} ${level} ${text}`),
       ...this.#options,
       ...options,
-    }).then((running) => running.failed.then(failed), failed);
+    }).then((running) => {
+      if (node.host.life === life) node.running = running;
+      return running.failed.then(failed);
+    }, failed);
   }
 
   startAll(): void {
@@ -123,7 +129,7 @@ export class SimClient {
     this.#socket = network.dial(node.host.name, 8080, () => {});
     this.#socket.on({
       data: (bytes) => this.#data(Buffer.from(bytes).toString('utf8')),
-      end: () => this.#lost(),
+      end: () => this.close(),
       drain: () => {},
       close: () => this.#lost(),
     });
