@@ -42,13 +42,10 @@ export interface Socket {
   readonly remote: string;
   /** Bytes given to `write` and not yet taken by the system. */
   readonly queued: number;
-  /** Queues bytes. The caller must not change them afterwards. */
+  /** Queues bytes. They must not be changed before `queued` is zero again: by then the system has taken a copy of all. */
   write(bytes: Uint8Array): void;
   /** Queues a string of bytes (each char code is one byte): cheap for short replies. */
   writeLatin1(text: string): void;
-  /** Several writes until `uncork` leave as one. */
-  cork(): void;
-  uncork(): void;
   /** Stops and starts delivery of data (TCP back-pressure). */
   pause(): void;
   resume(): void;

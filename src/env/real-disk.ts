@@ -76,8 +76,28 @@ class RealFile implements DiskFile {
   readonly #fd: number;
   /** Durability is by fdatasync after each write. */
   readonly #syncAfter: boolean;
-  #writing = false;
+  /** The write under way: what is left of it begins at `#from` of its bytes. */
+  #writing:
+    | { readonly bytes: Uint8Array; readonly position: number; readonly done: (error?: DiskError) => void }
+    | undefined;
+  #from = 0;
   #closed = false;
+  readonly #wrote = (error: NodeJS.ErrnoException | null, written: number): void => {
+    if (error) {
+      this.#end(error);
+      return;
+    }
+    this.#from += written;
+    if (this.#from < this.#writing!.bytes.length) this.#writeOn();
+    else if (this.#syncAfter) fdatasync(this.#fd, this.#end);
+    else this.#end();
+  };
+  readonly #end = (error?: NodeJS.ErrnoException | null): void => {
+    const { done } = this.#writing!;
+    this.#writing = undefined;
+    if (this.#closed) closeSync(this.#fd);
+    else done(error ? diskError('write', this.path, error) : undefined);
+  };
 
   constructor(path: string, fd: number, syncAfter: boolean) {
     this.path = path;
@@ -88,21 +108,14 @@ class RealFile implements DiskFile {
   write(bytes: Uint8Array, position: number, done: (error?: DiskError) => void): void {
     this.#check();
     if (this.#writing) throw new Error(`two writes at once to ${this.path}`);
-    this.#writing = true;
-    const end = (error?: NodeJS.ErrnoException | null): void => {
-      this.#writing = false;
-      if (this.#closed) closeSync(this.#fd);
-      else done(error ? diskError('write', this.path, error) : undefined);
-    };
-    const next = (from: number): void => {
-      write(this.#fd, bytes, from, bytes.length - from, position + from, (error, written) => {
-        if (error) end(error);
-        else if (from + written < bytes.length) next(from + written);
-        else if (this.#syncAfter) fdatasync(this.#fd, end);
-        else end();
-      });
-    };
-    next(0);
+    this.#writing = { bytes, position, done };
+    this.#from = 0;
+    this.#writeOn();
+  }
+
+  #writeOn(): void {
+    const { bytes, position } = this.#writing!;
+    write(this.#fd, bytes, this.#from, bytes.length - this.#from, position + this.#from, this.#wrote);
   }
 
   writeSync(bytes: Uint8Array, position: number): void {

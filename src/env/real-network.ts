@@ -4,29 +4,39 @@
  * This stands on the path of every chunk a client sends, so the wrapper is thin: one set of closures a socket, none a
  * chunk, and the buffers that node:net allocates are handed on as they are.
  *
- * Caveat: `drain` is driven by the callback of each write, not by the stream's own event, which only comes after more
- * than its high-water mark was queued.
+ * What a stream makes for its own good costs more than the chunk: a queued tick for each chunk that is read and for each
+ * write with a callback, and behind each round of ticks a new table of promises. So
+ *
+ * - a chunk that would go straight through to the `data` event (the stream flows and holds nothing back) is taken where the
+ *   socket pushes it into the stream; any other goes the stream's way;
+ * - a write has no callback. Nearly all are taken by the system at once; behind one that is not, an empty write with a
+ *   callback tells when all before it are through.
  */
 import { connect, createServer, type Socket as NetSocket } from 'node:net';
 import { ListenError, type Listener, type Network, type Socket, type SocketHandlers } from './env.js';
 
 /** Connections that the system completes before the node has accepted them. */
 const BACKLOG = 1024;
+const NOTHING = Buffer.alloc(0);
 
 class RealSocket implements Socket {
   readonly remote: string;
   readonly #socket: NetSocket;
   #handlers: SocketHandlers | undefined;
   #error: Error | undefined;
-  /** A write left bytes queued, and `drain` is owed for it. */
+  /** A write left bytes queued: `drain` is owed for it, and an empty write will tell when. */
   #waiting = false;
   /** After `end` or `destroy` nothing more is written. */
   #ended = false;
   #destroyed = false;
   readonly #written = (): void => {
-    if (!this.#waiting || this.#destroyed || this.#socket.writableLength > 0) return;
+    if (this.#destroyed || !this.#waiting) return;
+    const drained = this.#socket.writableLength === 0;
+    // After `end` its own callback comes when all is through.
+    if (!drained && this.#ended) return;
     this.#waiting = false;
-    this.#handlers?.drain();
+    if (drained) this.#handlers?.drain();
+    else this.#owe();
   };
 
   constructor(socket: NetSocket, remote: string) {
@@ -47,23 +57,21 @@ class RealSocket implements Socket {
 
   write(bytes: Uint8Array): void {
     if (this.#ended) return;
-    this.#socket.write(bytes, this.#written);
-    if (this.#socket.writableLength > 0) this.#waiting = true;
+    this.#socket.write(bytes);
+    this.#owe();
   }
 
   writeLatin1(text: string): void {
     if (this.#ended) return;
-    this.#socket.write(text, 'latin1', this.#written);
-    if (this.#socket.writableLength > 0) this.#waiting = true;
+    this.#socket.write(text, 'latin1');
+    this.#owe();
   }
 
-  cork(): void {
-    this.#socket.cork();
-  }
-
-  uncork(): void {
-    this.#socket.uncork();
-    this.#waiting = this.#socket.writableLength > 0;
+  /** Asks to be told when what is queued has been taken, if that is not so by now. */
+  #owe(): void {
+    if (this.#waiting || this.#ended || this.#socket.writableLength === 0) return;
+    this.#waiting = true;
+    this.#socket.write(NOTHING, this.#written);
   }
 
   pause(): void {
@@ -77,7 +85,8 @@ class RealSocket implements Socket {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#socket.end();
+    if (this.#waiting) this.#socket.end(this.#written);
+    else this.#socket.end();
   }
 
   destroy(): void {
@@ -93,10 +102,22 @@ class RealSocket implements Socket {
     this.#socket.on('end', () => {
       if (!this.#destroyed) this.#handlers?.end();
     });
+    this.#takePushes();
     // Last: this starts the flow.
     this.#socket.on('data', (bytes: Buffer) => {
       if (!this.#destroyed) this.#handlers?.data(bytes);
     });
+  }
+
+  #takePushes(): void {
+    const socket = this.#socket;
+    const push = socket.push.bind(socket);
+    socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+      const through = socket.readableFlowing === true && socket.readableLength === 0 && chunk instanceof Uint8Array;
+      if (!through) return push(chunk, encoding);
+      if (!this.#destroyed) this.#handlers?.data(chunk);
+      return true;
+    };
   }
 }
 

@@ -33,7 +33,14 @@ export class BatchWriter {
   #offset: number;
   #number: number;
   #staging = new Uint8Array(FIRST_STAGING);
-  #busy = false;
+  /** Told when the write under way is done; undefined when none is. */
+  #done: ((error?: DiskError) => void) | undefined;
+  readonly #finish = (error?: DiskError): void => {
+    const done = this.#done!;
+    this.#done = undefined;
+    if (this.#staging.length > KEEP_STAGING) this.#staging = new Uint8Array(FIRST_STAGING);
+    done(error);
+  };
 
   constructor(options: WriterOptions) {
     this.#supply = options.supply;
@@ -51,23 +58,21 @@ export class BatchWriter {
 
   /** Writes `entries` (at least one) as one batch; `done` means durable. One at a time. */
   write(entries: readonly Entry[], done: (error?: DiskError) => void): void {
-    if (this.#busy) throw new Error('log: two writes in flight');
-    this.#busy = true;
-    const length = entries.reduce((sum, entry) => sum + entry.bytes.length, 0);
-    const finish = (error?: DiskError): void => {
-      this.#busy = false;
-      done(error);
-    };
-    if (this.#offset + batchBytes(length) <= this.#current.size) {
-      this.#writeHere(entries, length, finish);
-      return;
-    }
+    if (this.#done) throw new Error('log: two writes in flight');
+    this.#done = done;
+    let length = 0;
+    for (let i = 0; i < entries.length; i++) length += entries[i]!.bytes.length;
+    if (this.#offset + batchBytes(length) <= this.#current.size) this.#writeHere(entries, length);
+    else this.#writeToNext(entries, length);
+  }
+
+  #writeToNext(entries: readonly Entry[], length: number): void {
     this.#supply.take(length, (error, segment) => {
       if (segment) {
         this.#moveTo(segment);
-        this.#writeHere(entries, length, finish);
+        this.#writeHere(entries, length);
         this.#supply.prepare();
-      } else finish(error);
+      } else this.#finish(error);
     });
   }
 
@@ -81,7 +86,7 @@ export class BatchWriter {
     this.#offset = SEGMENT_HEADER_BYTES;
   }
 
-  #writeHere(entries: readonly Entry[], length: number, done: (error?: DiskError) => void): void {
+  #writeHere(entries: readonly Entry[], length: number): void {
     const { place, file } = this.#current;
     const offset = this.#offset;
     const bytes = this.#stage(entries, length, place.segment, offset);
@@ -89,17 +94,15 @@ export class BatchWriter {
     sealBatch(bytes, fields, place, offset, this.#crc32c);
     this.#number++;
     this.#offset += bytes.length;
-    file.write(bytes, offset, (error) => {
-      if (this.#staging.length > KEEP_STAGING) this.#staging = new Uint8Array(FIRST_STAGING);
-      done(error);
-    });
+    file.write(bytes, offset, this.#finish);
   }
 
   #stage(entries: readonly Entry[], length: number, segment: number, offset: number): Uint8Array {
     const total = batchBytes(length);
     if (this.#staging.length < total) this.#staging = new Uint8Array(Math.max(total, this.#staging.length * 2));
     let at = BATCH_HEADER_BYTES;
-    for (const entry of entries) {
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!;
       this.#staging.set(entry.bytes, at);
       this.#placed(entry, segment, offset + at);
       at += entry.bytes.length;

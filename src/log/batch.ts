@@ -19,7 +19,7 @@
  * The place is (folder identity, generation, segment, offset of the header). Invariants: a batch lies in one segment and
  * begins on a sector; batch n + 1 is written only after batch n is durable.
  */
-import { readU64, viewOf, writeU64 } from './bytes.js';
+import { getU32, getU64, putU32, putU64 } from './bytes.js';
 import { type Place, padToSector, placeSeed, SECTOR } from './sector.js';
 import type { Crc32c } from './types.js';
 
@@ -65,14 +65,13 @@ export function sealBatch(
   const seed = placeSeed(place, offset, crc32c);
   bytes.fill(0, 0, BATCH_HEADER_BYTES);
   bytes.fill(0, BATCH_HEADER_BYTES + fields.length);
-  const header = viewOf(bytes, 0, BATCH_HEADER_BYTES);
-  writeU64(header, BatchOffset.number, 'log: batch number', fields.number);
-  header.setUint32(BatchOffset.length, fields.length, true);
-  header.setUint32(BatchOffset.count, fields.count, true);
-  header.setUint32(BatchOffset.bodyCrc, crc32c(bytes.subarray(BATCH_HEADER_BYTES), seed), true);
-  writeU64(header, BatchOffset.firstIndex, 'log: first index', fields.firstIndex);
-  header.setUint32(BatchOffset.headerCrc, crc32c(bytes.subarray(8, BATCH_HEADER_BYTES), seed), true);
-  header.setUint32(BatchOffset.magic, BATCH_MAGIC, true);
+  putU64(bytes, BatchOffset.number, 'log: batch number', fields.number);
+  putU32(bytes, BatchOffset.length, fields.length);
+  putU32(bytes, BatchOffset.count, fields.count);
+  putU32(bytes, BatchOffset.bodyCrc, crc32c(bytes, seed, BATCH_HEADER_BYTES));
+  putU64(bytes, BatchOffset.firstIndex, 'log: first index', fields.firstIndex);
+  putU32(bytes, BatchOffset.headerCrc, crc32c(bytes, seed, 8, BATCH_HEADER_BYTES));
+  putU32(bytes, BatchOffset.magic, BATCH_MAGIC);
 }
 
 /** The batch header that stands at `offset` of the segment `file`, if a valid one of this place does. */
@@ -82,16 +81,15 @@ export function readBatchHeader(
   offset: number,
   crc32c: Crc32c,
 ): BatchHeader | undefined {
-  const header = viewOf(file, offset, BATCH_HEADER_BYTES);
-  if (header.getUint32(BatchOffset.magic, true) !== BATCH_MAGIC) return undefined;
-  const crc = crc32c(file.subarray(offset + 8, offset + BATCH_HEADER_BYTES), placeSeed(place, offset, crc32c)) >>> 0;
-  if (crc !== header.getUint32(BatchOffset.headerCrc, true)) return undefined;
+  if (getU32(file, offset + BatchOffset.magic) !== BATCH_MAGIC) return undefined;
+  const crc = crc32c(file, placeSeed(place, offset, crc32c), offset + 8, offset + BATCH_HEADER_BYTES) >>> 0;
+  if (crc !== getU32(file, offset + BatchOffset.headerCrc)) return undefined;
   return {
-    number: readU64(header, BatchOffset.number),
-    length: header.getUint32(BatchOffset.length, true),
-    count: header.getUint32(BatchOffset.count, true),
-    bodyCrc: header.getUint32(BatchOffset.bodyCrc, true),
-    firstIndex: readU64(header, BatchOffset.firstIndex),
+    number: getU64(file, offset + BatchOffset.number),
+    length: getU32(file, offset + BatchOffset.length),
+    count: getU32(file, offset + BatchOffset.count),
+    bodyCrc: getU32(file, offset + BatchOffset.bodyCrc),
+    firstIndex: getU64(file, offset + BatchOffset.firstIndex),
   };
 }
 

@@ -16,6 +16,30 @@ export function writeU64(view: DataView, offset: number, name: string, value: nu
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 
+/** The same without a view, for where one an entry would be too many. */
+export function getU32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+export function putU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
+}
+
+export function getU64(bytes: Uint8Array, at: number): number {
+  return getU32(bytes, at + 4) * TWO_32 + getU32(bytes, at);
+}
+
+export function putU64(bytes: Uint8Array, at: number, name: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new Error(`${name} must be an integer from 0 to 2^53 - 1, not ${value}`);
+  }
+  putU32(bytes, at, value % TWO_32);
+  putU32(bytes, at + 4, Math.floor(value / TWO_32));
+}
+
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;

@@ -1,9 +1,13 @@
-/** The newest entries' bytes in memory: a run without gaps that ends with the last entry of the log. */
+/** The newest entries in memory: a run without gaps that ends with the last entry of the log. */
+import type { Entry } from '../raft/types.js';
+
+const EVICTED: Entry = { index: 0, term: 0, bytes: new Uint8Array(0) };
+
 export class EntryCache {
-  #records: Uint8Array[] = [];
-  /** Place of the first record in `#records`: what lies before it was evicted. */
+  #entries: Entry[] = [];
+  /** Place of the first entry in `#entries`: what lies before it was evicted. */
   #head = 0;
-  /** Index of the record at `#head`. */
+  /** Index of the entry at `#head`. */
   #first = 1;
   #bytes = 0;
 
@@ -17,35 +21,35 @@ export class EntryCache {
     this.#first = last + 1;
   }
 
-  get(index: number): Uint8Array | undefined {
-    return index < this.#first ? undefined : this.#records[this.#head + index - this.#first];
+  get(index: number): Entry | undefined {
+    return index < this.#first ? undefined : this.#entries[this.#head + index - this.#first];
   }
 
-  /** Takes the bytes of entry `index`, forgetting all from there on. */
-  put(index: number, bytes: Uint8Array): void {
+  /** Takes an entry, forgetting all from its index on. */
+  put(entry: Entry): void {
+    const { index, bytes } = entry;
     if (index < this.#first) {
-      this.#records = [];
+      this.#entries = [];
       this.#head = 0;
       this.#first = index;
       this.#bytes = 0;
     }
     const keep = this.#head + index - this.#first;
-    while (this.#records.length > keep) this.#bytes -= this.#records.pop()!.length;
-    this.#records.push(bytes);
+    while (this.#entries.length > keep) this.#bytes -= this.#entries.pop()!.bytes.length;
+    this.#entries.push(entry);
     this.#bytes += bytes.length;
   }
 
   /** Forgets the oldest entries until at most `bytes` are held, but none from `pinned` on. */
   evict(bytes: number, pinned: number): void {
-    const empty = new Uint8Array(0);
-    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#records.length) {
-      this.#bytes -= this.#records[this.#head]!.length;
-      this.#records[this.#head] = empty;
+    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#entries.length) {
+      this.#bytes -= this.#entries[this.#head]!.bytes.length;
+      this.#entries[this.#head] = EVICTED;
       this.#head++;
       this.#first++;
     }
-    if (this.#head > 1024 && this.#head * 2 > this.#records.length) {
-      this.#records = this.#records.slice(this.#head);
+    if (this.#head > 1024 && this.#head * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#head);
       this.#head = 0;
     }
   }

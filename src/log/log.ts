@@ -42,7 +42,7 @@ import { EntryTable } from './entry-table.js';
 import { asLogError, corrupt, join, TEMPORARY } from './files.js';
 import { readFounding, writeFounding } from './founding.js';
 import { createMeta, META_FILE, readMeta } from './meta.js';
-import { readHeader } from './record.js';
+import { isRecordOf, readHeader } from './record.js';
 import { type LogEnd, repair, type ScanResult, scan } from './recovery.js';
 import { SECTOR } from './sector.js';
 import { FIRST_GENERATION, makeSegment, parseSegmentName, SEGMENT_HEADER_BYTES, segmentName } from './segment.js';
@@ -193,8 +193,9 @@ class DiskLog implements Log {
   #founding: Founding | undefined;
   /** First entry that no write has taken yet; lastIndex() + 1 when there is none. */
   #unwritten: number;
-  /** First and last entry of the write in flight. */
-  #inFlight: { readonly first: number; readonly last: Entry } | undefined;
+  /** Index of the first entry of the write in flight, and its last entry; undefined when there is none. */
+  #inFlightFirst = 0;
+  #inFlight: Entry | undefined;
   /** A flush was asked for that the write in flight does not cover. */
   #wanted = false;
   #failed: LogError | undefined;
@@ -281,22 +282,26 @@ class DiskLog implements Log {
       if (bytes > maxBytes) break;
       last++;
     }
-    const entries: Entry[] = [];
+    const first = this.#cache.get(from);
+    const entries: Entry[] = first === undefined ? [] : [first];
     while (from + entries.length <= last) this.#collect(entries, from + entries.length, last);
     return entries;
   }
 
   append(entries: readonly Entry[]): void {
     if (this.#closed) throw new Error('log: append to a closed log');
-    for (const entry of entries) {
-      const header = readHeader(entry.bytes);
-      if (header.index !== entry.index || header.term !== entry.term) {
-        throw new Error(`log: entry ${entry.index} of term ${entry.term} says ${header.index} of ${header.term}`);
-      }
-      this.#table.put(entry.index, entry.term, entry.bytes.length);
-      this.#cache.put(entry.index, entry.bytes);
-      this.#unwritten = Math.min(this.#unwritten, entry.index);
+    for (let i = 0; i < entries.length; i++) this.#append(entries[i]!);
+  }
+
+  #append(entry: Entry): void {
+    const { index, term, bytes } = entry;
+    if (!isRecordOf(bytes, index, term)) {
+      const header = readHeader(bytes);
+      throw new Error(`log: entry ${index} of term ${term} says ${header.index} of ${header.term}`);
     }
+    this.#table.put(index, term, bytes.length);
+    this.#cache.put(entry);
+    this.#unwritten = Math.min(this.#unwritten, index);
   }
 
   flush(): void {
@@ -322,23 +327,25 @@ class DiskLog implements Log {
   #start(): void {
     if (!this.#wanted || this.#failed) return;
     const batch = this.#batch();
-    const last = batch.at(-1)!;
-    this.#inFlight = { first: batch[0]!.index, last };
+    const last = batch[batch.length - 1]!;
+    this.#inFlightFirst = batch[0]!.index;
+    this.#inFlight = last;
     this.#unwritten = last.index + 1;
     this.#wanted = this.#unwritten <= this.#table.last;
-    this.#writer.write(batch, (error) => this.#written(error));
+    this.#writer.write(batch, this.#written);
     // The spare is made from the first write on, not from `openLog` on: by then somebody listens for its failure.
     if (this.#batches === 0 && !this.#failed) this.#supply.prepare();
   }
 
   /** The entries of the next write. They are all in the cache: nothing unwritten is ever evicted. */
   #batch(): Entry[] {
-    const batch: Entry[] = [];
-    let bytes = 0;
-    for (let index = this.#unwritten; index <= this.#table.last; index++) {
+    const first = this.#cache.get(this.#unwritten)!;
+    const batch = [first];
+    let bytes = first.bytes.length;
+    for (let index = this.#unwritten + 1; index <= this.#table.last; index++) {
       bytes += this.#table.length(index);
-      if (batch.length > 0 && bytes > this.#options.batchBytes) break;
-      batch.push({ index, term: this.#table.term(index), bytes: this.#cache.get(index)! });
+      if (bytes > this.#options.batchBytes) break;
+      batch.push(this.#cache.get(index)!);
     }
     return batch;
   }
@@ -349,8 +356,8 @@ class DiskLog implements Log {
     this.#table.place(entry.index, segment, offset);
   }
 
-  #written(error: DiskError | undefined): void {
-    const { last } = this.#inFlight!;
+  readonly #written = (error: DiskError | undefined): void => {
+    const last = this.#inFlight!;
     this.#inFlight = undefined;
     if (error) this.#fail(new LogError('disk', error.message));
     this.#start();
@@ -360,18 +367,18 @@ class DiskLog implements Log {
       this.onPersisted(last.index, last.term);
     }
     if (!this.#inFlight) this.#closed?.();
-  }
+  };
 
   /** First entry that must stay in memory. */
   #pinned(): number {
-    return Math.min(this.#inFlight?.first ?? Number.POSITIVE_INFINITY, this.#unwritten);
+    return this.#inFlight ? Math.min(this.#inFlightFirst, this.#unwritten) : this.#unwritten;
   }
 
   /** Adds entry `index`, and what comes with it in one read. */
   #collect(entries: Entry[], index: number, last: number): void {
     const cached = this.#cache.get(index);
     if (cached) {
-      entries.push({ index, term: this.#table.term(index), bytes: cached });
+      entries.push(cached);
       return;
     }
     try {

@@ -21,7 +21,7 @@
  * All integers are little-endian; the u64 are safe integers (below 2^53). Whoever encodes a payload leaves 64 bytes of
  * room in front of it and makes the payload's CRC; the leader fills in the room, once, and nobody changes it after that.
  */
-import { readU64, viewOf, writeU64 } from './bytes.js';
+import { getU32, getU64, putU32, putU64 } from './bytes.js';
 import type { Crc32c } from './types.js';
 
 /** Bytes of the header: the room in front of every payload. */
@@ -69,36 +69,40 @@ export function sealRecord(record: Uint8Array, fields: RecordFields, payloadCrc:
   if (record.length < RECORD_HEADER_BYTES) {
     throw new Error(`record: needs ${RECORD_HEADER_BYTES} bytes of room for its header, has ${record.length}`);
   }
-  const header = viewOf(record, 0, RECORD_HEADER_BYTES);
-  if (header.getUint32(RecordOffset.magic, true) !== 0) throw new Error('record: is sealed already');
+  if (getU32(record, RecordOffset.magic) !== 0) throw new Error('record: is sealed already');
   if (!Number.isInteger(fields.type) || fields.type < 0 || fields.type > 255) {
     throw new Error(`record: type must be a byte, not ${fields.type}`);
   }
-  writeU64(header, RecordOffset.index, 'record: index', fields.index);
-  writeU64(header, RecordOffset.term, 'record: term', fields.term);
-  writeU64(header, RecordOffset.logTime, 'record: log time', fields.logTime);
-  writeU64(header, RecordOffset.wall, 'record: wall clock', fields.wall);
-  header.setUint32(RecordOffset.payloadLength, record.length - RECORD_HEADER_BYTES, true);
-  header.setUint32(RecordOffset.payloadCrc, payloadCrc, true);
-  header.setUint8(RecordOffset.type, fields.type);
-  header.setUint8(RecordOffset.format, RECORD_FORMAT);
+  putU64(record, RecordOffset.index, 'record: index', fields.index);
+  putU64(record, RecordOffset.term, 'record: term', fields.term);
+  putU64(record, RecordOffset.logTime, 'record: log time', fields.logTime);
+  putU64(record, RecordOffset.wall, 'record: wall clock', fields.wall);
+  putU32(record, RecordOffset.payloadLength, record.length - RECORD_HEADER_BYTES);
+  putU32(record, RecordOffset.payloadCrc, payloadCrc);
+  record[RecordOffset.type] = fields.type;
+  record[RecordOffset.format] = RECORD_FORMAT;
   record.fill(0, RecordOffset.flags, RECORD_HEADER_BYTES);
-  header.setUint32(RecordOffset.headerCrc, crc32c(record.subarray(RecordOffset.index, RECORD_HEADER_BYTES)), true);
-  header.setUint32(RecordOffset.magic, RECORD_MAGIC, true);
+  putU32(record, RecordOffset.headerCrc, crc32c(record, 0, RecordOffset.index, RECORD_HEADER_BYTES));
+  putU32(record, RecordOffset.magic, RECORD_MAGIC);
 }
 
 /** Reads the header of a record that was verified before. Throws RangeError when fewer than 64 bytes are left. */
 export function readHeader(record: Uint8Array, offset = 0): Header {
-  const header = viewOf(record, offset, RECORD_HEADER_BYTES);
+  if (offset < 0 || offset + RECORD_HEADER_BYTES > record.length) throw new RangeError('record: no whole header there');
   return {
-    index: readU64(header, RecordOffset.index),
-    term: readU64(header, RecordOffset.term),
-    logTime: readU64(header, RecordOffset.logTime),
-    wall: readU64(header, RecordOffset.wall),
-    type: header.getUint8(RecordOffset.type),
-    payloadLength: header.getUint32(RecordOffset.payloadLength, true),
-    payloadCrc: header.getUint32(RecordOffset.payloadCrc, true),
+    index: getU64(record, offset + RecordOffset.index),
+    term: getU64(record, offset + RecordOffset.term),
+    logTime: getU64(record, offset + RecordOffset.logTime),
+    wall: getU64(record, offset + RecordOffset.wall),
+    type: record[offset + RecordOffset.type]!,
+    payloadLength: getU32(record, offset + RecordOffset.payloadLength),
+    payloadCrc: getU32(record, offset + RecordOffset.payloadCrc),
   };
+}
+
+/** Whether a sealed record is that of entry `index` of `term`. */
+export function isRecordOf(record: Uint8Array, index: number, term: number): boolean {
+  return getU64(record, RecordOffset.index) === index && getU64(record, RecordOffset.term) === term;
 }
 
 /**
@@ -107,16 +111,23 @@ export function readHeader(record: Uint8Array, offset = 0): Header {
  */
 export function verifyRecord(bytes: Uint8Array, offset: number, crc32c: Crc32c): Header | undefined {
   if (offset < 0 || offset + RECORD_HEADER_BYTES > bytes.length) return undefined;
-  const raw = viewOf(bytes, offset, RECORD_HEADER_BYTES);
-  if (raw.getUint32(RecordOffset.magic, true) !== RECORD_MAGIC) return undefined;
-  if (raw.getUint8(RecordOffset.format) !== RECORD_FORMAT) return undefined;
-  const body = bytes.subarray(offset + RecordOffset.index, offset + RECORD_HEADER_BYTES);
-  if (crc32c(body) >>> 0 !== raw.getUint32(RecordOffset.headerCrc, true)) return undefined;
+  const payload = offset + RECORD_HEADER_BYTES;
+  if (getU32(bytes, offset + RecordOffset.magic) !== RECORD_MAGIC) return undefined;
+  if (bytes[offset + RecordOffset.format] !== RECORD_FORMAT) return undefined;
+  const headerCrc = crc32c(bytes, 0, offset + RecordOffset.index, payload) >>> 0;
+  if (headerCrc !== getU32(bytes, offset + RecordOffset.headerCrc)) return undefined;
   const header = readHeader(bytes, offset);
-  const end = offset + RECORD_HEADER_BYTES + header.payloadLength;
-  if (end > bytes.length) return undefined;
-  const numbers = [header.index, header.term, header.logTime, header.wall];
-  if (!numbers.every(Number.isSafeInteger)) return undefined;
-  if (crc32c(bytes.subarray(offset + RECORD_HEADER_BYTES, end)) >>> 0 !== header.payloadCrc) return undefined;
+  const end = payload + header.payloadLength;
+  if (end > bytes.length || !hasSafeNumbers(header)) return undefined;
+  if (crc32c(bytes, 0, payload, end) >>> 0 !== header.payloadCrc) return undefined;
   return header;
+}
+
+function hasSafeNumbers({ index, term, logTime, wall }: Header): boolean {
+  return (
+    Number.isSafeInteger(index) &&
+    Number.isSafeInteger(term) &&
+    Number.isSafeInteger(logTime) &&
+    Number.isSafeInteger(wall)
+  );
 }

@@ -72,5 +72,5 @@ export function placeSeed(place: Place, offset: number, crc32c: Crc32c): number 
   seedView.setUint32(16, place.generation, true);
   seedView.setUint32(20, place.segment, true);
   seedView.setUint32(24, offset, true);
-  return crc32c(seedBytes.subarray(0, 28)) >>> 0;
+  return crc32c(seedBytes, 0, 0, 28) >>> 0;
 }

@@ -2,8 +2,8 @@
 import type { Disk, Random } from '../env/env.js';
 import type { Entry, LogReader } from '../raft/types.js';
 
-/** CRC32C (Castagnoli, reflected, initial and final inversion; crc32c("123456789") = 0xE3069283). `seed` is the CRC of the bytes before, 0 at the start. */
-export type Crc32c = (bytes: Uint8Array, seed?: number) => number;
+/** CRC32C (Castagnoli, reflected, initial and final inversion; crc32c("123456789") = 0xE3069283). `seed` is the CRC of the bytes before, 0 at the start. `from`, `to`: of this stretch only, which spares the caller a view. */
+export type Crc32c = (bytes: Uint8Array, seed?: number, from?: number, to?: number) => number;
 
 /** Who this folder is: made once, durable before the node's first hello. */
 export interface FolderIdentity {

@@ -43,7 +43,7 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
   let checksum: Crc32c = crc32c;
   let log: Log;
   try {
-    log = await open(env, options, (bytes, seed) => checksum(bytes, seed));
+    log = await open(env, options, (bytes, seed, from, to) => checksum(bytes, seed, from, to));
   } catch (error) {
     listener.close();
     for (const socket of waiting) socket.destroy();

@@ -79,8 +79,16 @@ export class Node {
   #staged = 0;
   /** The store has been given entries that it has not finished. */
   #applying = false;
-  /** CRCs of the payloads of records on their way through `propose`. */
-  readonly #payloadCrcs = new Map<Uint8Array, number>();
+  /** The record that is on its way through `propose`, and the CRC of its payload. */
+  #proposed: Uint8Array | undefined;
+  #proposedCrc = 0;
+  readonly #deferred = (): void => {
+    this.#turnWanted = false;
+    this.#guard(this.#turns);
+  };
+  readonly #turns = (): void => this.#turn();
+  readonly #ticked = (): void => this.#guard(this.#ticks);
+  readonly #ticks = (): void => this.#tick();
 
   constructor(parts: NodeParts) {
     const { env, store, log } = parts;
@@ -88,7 +96,7 @@ export class Node {
     this.#store = store;
     this.#log = log;
     this.#logTime = new LogTime(env.clock, log);
-    this.#outbox = new Outbox(store, (...entry) => this.#dispatch(...entry));
+    this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
     this.sessions = new Sessions(store, {
       wake: () => this.wake(),
@@ -99,16 +107,13 @@ export class Node {
         this.#outbox.sendAgain();
         this.wake();
       },
-      guard: (action) => this.#guard(action),
+      guard: (action, argument) => this.#guardWith(action, argument),
       after: (ms, action) => env.timers.after(ms, action),
     });
-    log.onPersisted = (index, term) => {
-      this.#guard(() => this.#touch()?.persisted(index, term));
-      this.wake();
-    };
+    log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
     const tickMs = parts.options.heartbeatMs / ticksPerHeartbeat;
-    this.#timers.push(env.timers.every(tickMs, () => this.#tick()));
+    this.#timers.push(env.timers.every(tickMs, this.#ticked));
     this.#timers.push(env.timers.every(1_000, () => this.#guard(() => this.#expire())));
   }
 
@@ -162,16 +167,18 @@ export class Node {
   /** The leader's header. The first entry of a log carries what the cluster begins with; later terms begin with a no-op (§5.4.2). */
   #seal(index: number, term: number, record: Uint8Array | undefined): Uint8Array {
     const { store, options, env } = this.#parts;
-    const header = { index, term, logTime: this.#logTime.stamp(term), wall: env.clock.wall() };
+    const logTime = this.#logTime.stamp(term);
+    const header = { index, term, logTime, wall: env.clock.wall(), type: EntryType.config as number };
     if (record === undefined && index === 1) {
       const config = store.configRecord(options.memoryLimitBytes);
-      sealRecord(config.record, { ...header, type: EntryType.config }, config.payloadCrc, store.crc32c);
+      sealRecord(config.record, header, config.payloadCrc, store.crc32c);
       return config.record;
     }
     const bytes = record ?? new Uint8Array(HEADER_BYTES);
-    const crc = record === undefined ? store.crc32c(bytes.subarray(HEADER_BYTES)) : this.#payloadCrcs.get(record);
-    if (crc === undefined) throw new Error('a record was proposed without the CRC of its payload');
-    sealRecord(bytes, { ...header, type: record ? EntryType.data : EntryType.noop }, crc, store.crc32c);
+    if (record !== this.#proposed) throw new Error('a record was proposed without the CRC of its payload');
+    const crc = record === undefined ? store.crc32c(bytes, 0, HEADER_BYTES) : this.#proposedCrc;
+    header.type = record === undefined ? EntryType.noop : EntryType.data;
+    sealRecord(bytes, header, crc, store.crc32c);
     return bytes;
   }
 
@@ -179,35 +186,50 @@ export class Node {
   wake(): void {
     if (this.#turnWanted || this.#stopped) return;
     this.#turnWanted = true;
-    this.#parts.env.timers.defer(() => {
-      this.#turnWanted = false;
-      this.#guard(() => this.#turn());
-    });
+    this.#parts.env.timers.defer(this.#deferred);
   }
 
-  #guard(action: () => void): void {
+  #persisted(index: number, term: number): void {
     if (this.#stopped) return;
     try {
-      action();
+      this.#touch()?.persisted(index, term);
     } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)));
+      this.#broke(error);
+    }
+    this.wake();
+  }
+
+  /** Carries out what an event calls for: an error in it stops the node. */
+  #guard(action: () => void): void {
+    this.#guardWith(action, undefined);
+  }
+
+  /** The same, where a closure an event would be too many. */
+  #guardWith<T>(action: (argument: T) => void, argument: T): void {
+    if (this.#stopped) return;
+    try {
+      action(argument);
+    } catch (error) {
+      this.#broke(error);
     }
   }
 
+  #broke(error: unknown): void {
+    this.fail(error instanceof Error ? error : new Error(String(error)));
+  }
+
   #tick(): void {
-    this.#guard(() => {
-      this.#touch()?.tick();
-      // An idle node does no more than this, twenty times a second.
-      if (!this.#pump() && this.#idle) return;
-      const now = this.#now();
-      this.#reads.repeat(now, false);
-      const deadline = now - this.#parts.options.requestTimeoutMs;
-      const hasLeader = (this.#raft?.leader ?? 0) !== 0;
-      this.#outbox.giveUp(deadline, hasLeader);
-      this.#outbox.nudge(now);
-      this.#reads.giveUp(deadline, hasLeader);
-      this.#turn();
-    });
+    this.#touch()?.tick();
+    // An idle node does no more than this, twenty times a second.
+    if (!this.#pump() && this.#idle) return;
+    const now = this.#now();
+    this.#reads.repeat(now, false);
+    const deadline = now - this.#parts.options.requestTimeoutMs;
+    const hasLeader = (this.#raft?.leader ?? 0) !== 0;
+    this.#outbox.giveUp(deadline, hasLeader);
+    this.#outbox.nudge(now);
+    this.#reads.giveUp(deadline, hasLeader);
+    this.#turn();
   }
 
   #expire(): void {
@@ -216,18 +238,20 @@ export class Node {
 
   /** A message of a peer's that the transport has checked. */
   receive(message: PeerMessage): void {
-    this.#guard(() => {
-      const raft = this.#touch();
-      if (!raft) return;
-      if (message.type === 'forward') {
-        // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
-        // What a store could not stage would stop every node once it is committed; no store makes such an entry.
-        if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
-          this.#propose(message.record, message.payloadCrc);
-      } else raft.step(message);
-      this.wake();
-    });
+    this.#guardWith(this.#step, message);
   }
+
+  readonly #step = (message: PeerMessage): void => {
+    const raft = this.#touch();
+    if (!raft) return;
+    if (message.type === 'forward') {
+      // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
+      // What a store could not stage would stop every node once it is committed; no store makes such an entry.
+      if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
+        this.#propose(message.record, message.payloadCrc);
+    } else raft.step(message);
+    this.wake();
+  };
 
   /** The link to a peer came up or broke. */
   link(peer: number, up: boolean): void {
@@ -247,9 +271,10 @@ export class Node {
   }
 
   #propose(record: Uint8Array, payloadCrc: number): boolean {
-    this.#payloadCrcs.set(record, payloadCrc);
+    this.#proposed = record;
+    this.#proposedCrc = payloadCrc;
     const index = this.#touch()?.propose([record]);
-    this.#payloadCrcs.delete(record);
+    this.#proposed = undefined;
     return index !== undefined;
   }
 
@@ -320,8 +345,9 @@ export class Node {
       this.#log.flush();
     }
     const transport = this.#parts.transport();
-    for (const message of ready.messages) transport.send(message);
-    for (const { id, index } of ready.reads) this.#reads.answer(id, index);
+    const { messages, reads } = ready;
+    for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
+    for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
     if (ready.changed) {
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);
       else if (raft.leader !== 0) this.#parts.options.log('info', `follows node ${raft.leader} in term ${raft.term}`);
@@ -347,7 +373,8 @@ export class Node {
 
   #stage(commit: number): void {
     const entries: Entry[] = this.#log.entries(this.#staged + 1, commit, stageBytes);
-    for (const entry of entries) {
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!;
       if (entry.index !== this.#staged + 1)
         throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
       if (!this.#store.stage(entry.bytes)) break;

@@ -62,7 +62,9 @@ export class Outbox {
     while (this.canSeal) {
       const entry = this.#store.seal();
       if (!entry) break;
-      this.#undecided.push({ ...entry, since: this.#openSince ?? now, left: false, headerUsed: false, givenUp: false });
+      const { sequence, record, payloadCrc } = entry;
+      const since = this.#openSince ?? now;
+      this.#undecided.push({ sequence, record, payloadCrc, since, left: false, headerUsed: false, givenUp: false });
       this.#openSince = undefined;
     }
     this.#sendUnsent();

@@ -15,8 +15,10 @@ const cloggedBytes = 1_048_576;
 const abandonedBytes = 268_435_456;
 /** A client that has been sent FIN may take this long to close. */
 const lingerMs = 10_000;
-/** Replies up to this length are cheaper to hand over as a string than as a copy. */
-const shortReplyBytes = 1_024;
+/** Replies up to this length go by way of one buffer for all. */
+const shortReplyBytes = 4_096;
+/** Replies up to this length are cheaper to hand over as a string. */
+const stringBytes = 32;
 
 interface Session {
   readonly socket: Socket;
@@ -32,7 +34,7 @@ interface Session {
 
 export interface SessionHost {
   /** Carries out what a socket or timer calls for: an error in it stops the node, not the process that it is part of. */
-  guard(action: () => void): void;
+  guard<T>(action: (argument: T) => void, argument: T): void;
   after(ms: number, action: () => void): Timer;
   /** A turn is wanted: input has come. */
   wake(): void;
@@ -50,8 +52,13 @@ export class Sessions implements StoreSink {
   readonly #bySlot: (Session | undefined)[] = [];
   readonly #all = new Set<Session>();
   /** Events of the drain under way, three numbers each: acting on one may call the store, which is busy handing them out. */
-  #events: number[] = [];
+  readonly #events: number[] = [];
+  /** How many of those numbers are meant; the array keeps its memory. */
+  #eventNumbers = 0;
   #stopping = false;
+  /** Where short replies are copied to on their way to a socket, and the view of it that was written last. */
+  #copies = Buffer.alloc(shortReplyBytes);
+  #copy = this.#copies.subarray(0, 0);
 
   constructor(store: Store, host: SessionHost) {
     this.#store = store;
@@ -78,14 +85,20 @@ export class Sessions implements StoreSink {
     };
     this.#all.add(session);
     const { guard } = this.#host;
+    // Made once: there is no closure a chunk.
+    const data = (bytes: Uint8Array): void =>
+      session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes);
+    const end = (of: Session): void => this.#finish(of);
+    const drain = (of: Session): void => this.#drained(of);
+    const close = (of: Session): void => this.#closed(of);
     socket.on({
-      data: (bytes) => guard(() => (session.slot >= 0 ? this.#feed(session, bytes) : this.#first(session, bytes))),
-      end: () => guard(() => this.#finish(session)),
-      drain: () => guard(() => this.#drained(session)),
+      data: (bytes) => guard(data, bytes),
+      end: () => guard(end, session),
+      drain: () => guard(drain, session),
       close: () => {
         this.#all.delete(session);
         session.linger?.cancel();
-        guard(() => this.#closed(session));
+        guard(close, session);
       },
     });
   }
@@ -178,16 +191,25 @@ export class Sessions implements StoreSink {
     const session = this.#bySlot[slot];
     if (!session || session.ended) return;
     const { socket } = session;
-    const length = end - start;
-    if (length <= shortReplyBytes) {
-      socket.writeLatin1(Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1'));
-    } else {
-      // The store's memory is used again after this call: the socket gets a copy of its own.
-      const copy = Buffer.allocUnsafe(length);
-      copy.set(bytes.subarray(start, end));
-      socket.write(copy);
-    }
+    // The store's memory is used again after this call: the socket gets a copy.
+    if (end - start > shortReplyBytes) socket.write(Buffer.from(bytes.subarray(start, end)));
+    else this.#writeCopy(socket, bytes, start, end);
     this.#holdBack(session);
+  }
+
+  /** By way of a buffer that serves again as soon as the socket has passed everything on, as it most often does at once. */
+  #writeCopy(socket: Socket, bytes: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    for (let i = 0; i < length; i++) this.#copies[i] = bytes[start + i]!;
+    if (length <= stringBytes) {
+      socket.writeLatin1(this.#copies.toString('latin1', 0, length));
+      return;
+    }
+    if (this.#copy.length !== length) this.#copy = this.#copies.subarray(0, length);
+    socket.write(this.#copy);
+    if (socket.queued === 0) return;
+    this.#copies = Buffer.alloc(shortReplyBytes);
+    this.#copy = this.#copies.subarray(0, 0);
   }
 
   /** A client that does not read what it is sent gets no more of its commands carried out. */
@@ -204,16 +226,17 @@ export class Sessions implements StoreSink {
   }
 
   event(kind: StoreEvent, slot: number, arg: number): void {
-    this.#events.push(kind, slot, arg);
+    this.#events[this.#eventNumbers++] = kind;
+    this.#events[this.#eventNumbers++] = slot;
+    this.#events[this.#eventNumbers++] = arg;
   }
 
   /** Writes what the store has produced, then acts on its events, in their order. */
   flush(): void {
     this.#store.drain(this);
-    if (this.#events.length === 0) return;
     const events = this.#events;
-    this.#events = [];
-    for (let i = 0; i < events.length; i += 3) this.#act(events[i] as StoreEvent, events[i + 1]!, events[i + 2]!);
+    for (let i = 0; i < this.#eventNumbers; i += 3) this.#act(events[i] as StoreEvent, events[i + 1]!, events[i + 2]!);
+    this.#eventNumbers = 0;
   }
 
   #act(kind: StoreEvent, slot: number, arg: number): void {

@@ -22,6 +22,11 @@ export class Leadership {
   readonly #all: readonly Progress[];
   /** Ticks since the term began here. */
   #now = 0;
+  /** Whether a voter was heard of lately, and how far it has got; made once. */
+  readonly #isAlive = (id: NodeId): boolean =>
+    id === this.#config.id || this.#now - this.#peers.get(id)!.heard < this.#config.electionTicks[1];
+  readonly #reachedBy = (id: NodeId): number =>
+    id === this.#config.id ? this.#log.persisted : this.#peers.get(id)!.match;
 
   constructor(config: RaftConfig, term: number, voters: Voters, log: LogView) {
     this.#config = config;
@@ -38,16 +43,14 @@ export class Leadership {
 
   /** Lets time pass. False: no majority was heard of for an election time-out, so somebody else may lead by now (dissertation §6.2). */
   tick(): boolean {
-    const { heartbeatTicks, electionTicks } = this.#config;
     this.#now++;
-    if (this.#now % heartbeatTicks === 0) this.beat();
-    const patience = electionTicks[1];
-    return this.#voters.majority((id) => id === this.#config.id || this.#now - this.#peers.get(id)!.heard < patience);
+    if (this.#now % this.#config.heartbeatTicks === 0) this.beat();
+    return this.#voters.majority(this.#isAlive);
   }
 
   /** Heartbeats to all with the next messages. */
   beat(): void {
-    for (const peer of this.#all) peer.heartbeatDue = true;
+    for (let i = 0; i < this.#all.length; i++) this.#all[i]!.heartbeatDue = true;
   }
 
   /** Notes a sign of life, in this term, of a follower. */
@@ -73,13 +76,14 @@ export class Leadership {
 
   /** The last entry that is on the disks of a majority, this node's own disk being one of them (dissertation §10.2.1). */
   reached(): number {
-    return this.#voters.reached((id) => (id === this.#config.id ? this.#log.persisted : this.#peers.get(id)!.match));
+    return this.#voters.reached(this.#reachedBy);
   }
 
   /** Puts into `out` what each follower has to be sent now: at most one heartbeat and one append each. */
   collect(commit: number, out: Message[]): void {
     if (this.reads.start(this.#config.id)) this.beat();
-    for (const peer of this.#all) {
+    for (let i = 0; i < this.#all.length; i++) {
+      const peer = this.#all[i]!;
       if (peer.heartbeatDue) this.#heartbeat(peer, commit, out);
       this.#append(peer, commit, out);
       if (peer.told < Math.min(commit, peer.match)) this.#heartbeat(peer, commit, out);
@@ -101,7 +105,7 @@ export class Leadership {
     if (budget === 0) return;
     const entries = this.#log.entries(peer.next, budget);
     let bytes = 0;
-    for (const entry of entries) bytes += entry.bytes.length;
+    for (let i = 0; i < entries.length; i++) bytes += entries[i]!.bytes.length;
     if (!peer.admits(bytes, maxInflightBytes)) return;
     const prevIndex = peer.next - 1;
     const prevTerm = this.#log.term(prevIndex);

@@ -78,8 +78,10 @@ export class LogView {
   }
 
   /** Entries from `from` to the end: at least one, then as many as fit in `maxBytes`. */
-  entries(from: number, maxBytes: number): Entry[] {
+  entries(from: number, maxBytes: number): readonly Entry[] {
     const offset = this.#offset;
+    // What is pending is most often all that is wanted, and is not changed once it has been handed out.
+    if (from === offset && totalBytes(this.#pending) <= maxBytes) return this.#pending;
     const found = from < offset ? this.#log.entries(from, offset - 1, maxBytes) : [];
     let next = from + found.length;
     if (next < offset) return found;
@@ -100,7 +102,9 @@ export class LogView {
       broken(`entry ${entry.index} appended to a log that ends at ${this.lastIndex}`);
     if (entry.term < this.lastTerm)
       broken(`entry ${entry.index} has term ${entry.term}, the one before it ${this.lastTerm}`);
-    this.#pending.push(entry);
+    // An array of one is small; one that grows from none has room for seventeen.
+    if (this.#pending.length === 0) this.#pending = [entry];
+    else this.#pending.push(entry);
   }
 
   /**
@@ -124,9 +128,9 @@ export class LogView {
   #truncate(first: number): void {
     const offset = this.#offset;
     if (first > offset) {
-      this.#pending.length = first - offset;
+      this.#pending = this.#pending.slice(0, first - offset);
     } else {
-      this.#pending.length = 0;
+      this.#pending = [];
       this.#handed = first - 1;
     }
     this.#persisted = Math.min(this.#persisted, first - 1);
@@ -155,4 +159,10 @@ export class LogView {
     this.#pending = [];
     return taken;
   }
+}
+
+function totalBytes(entries: readonly Entry[]): number {
+  let bytes = 0;
+  for (let i = 0; i < entries.length; i++) bytes += entries[i]!.bytes.length;
+  return bytes;
 }

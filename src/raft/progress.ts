@@ -15,6 +15,8 @@ import type { NodeId } from './types.js';
 interface Flight {
   readonly last: number;
   readonly bytes: number;
+  /** The one sent after it. */
+  next: Flight | undefined;
 }
 
 /** Longest wait of a follower that does not answer appends, in heartbeat intervals, before it is sent one again. */
@@ -38,8 +40,9 @@ export class Progress {
   #probing = true;
   /** The append that probes, when one is under way. */
   #probe: Flight | undefined;
-  /** The appends in flight while replicating, oldest first. */
-  #inflight: Flight[] = [];
+  /** The appends in flight while replicating: a chain from the oldest to the newest. */
+  #oldest: Flight | undefined;
+  #newest: Flight | undefined;
   #inflightBytes = 0;
   /** The next entry alone does not fit beside what is in flight. */
   #full = false;
@@ -75,16 +78,18 @@ export class Progress {
 
   sent(last: number, bytes: number, now: number): void {
     if (this.#probing) {
-      this.#probe = { last, bytes };
+      this.#probe = { last, bytes, next: undefined };
       this.#waitingSince = now;
     } else {
-      if (this.#inflight.length === 0) this.#waitingSince = now;
-      this.#fly({ last, bytes });
+      if (this.#oldest === undefined) this.#waitingSince = now;
+      this.#fly({ last, bytes, next: undefined });
     }
   }
 
   #fly(flight: Flight): void {
-    this.#inflight.push(flight);
+    if (this.#newest === undefined) this.#oldest = flight;
+    else this.#newest.next = flight;
+    this.#newest = flight;
     this.#inflightBytes += flight.bytes;
     this.next = flight.last + 1;
   }
@@ -115,15 +120,12 @@ export class Progress {
 
   /** Appends that are answered for are no longer in flight. */
   #landed(): void {
-    let landed = 0;
-    while (landed < this.#inflight.length && this.#inflight[landed]!.last <= this.match) {
-      this.#inflightBytes -= this.#inflight[landed]!.bytes;
-      landed++;
-    }
-    if (landed > 0) {
-      this.#inflight.splice(0, landed);
+    while (this.#oldest !== undefined && this.#oldest.last <= this.match) {
+      this.#inflightBytes -= this.#oldest.bytes;
+      this.#oldest = this.#oldest.next;
       this.#full = false;
     }
+    if (this.#oldest === undefined) this.#newest = undefined;
     if (this.next <= this.match) this.next = this.match + 1;
   }
 
@@ -149,7 +151,8 @@ export class Progress {
   #seek(next: number): void {
     this.#probing = true;
     this.#probe = undefined;
-    this.#inflight = [];
+    this.#oldest = undefined;
+    this.#newest = undefined;
     this.#inflightBytes = 0;
     this.#full = false;
     this.next = next;
@@ -160,7 +163,7 @@ export class Progress {
    * lost. Each time in vain doubles the wait, so that a slow disk or a slow link is not sent the same over and over.
    */
   nudge(now: number, heartbeatTicks: number): void {
-    const waiting = this.#probing ? this.#probe !== undefined : this.#inflight.length > 0;
+    const waiting = this.#probing ? this.#probe !== undefined : this.#oldest !== undefined;
     if (!waiting || now - this.#waitingSince < heartbeatTicks * this.#patience) return;
     this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
     this.#again();

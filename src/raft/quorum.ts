@@ -33,7 +33,7 @@ export class Voters {
   /** Whether those for which `test` holds are a majority. */
   majority(test: (id: NodeId) => boolean): boolean {
     let count = 0;
-    for (const id of this.ids) if (test(id)) count++;
+    for (let i = 0; i < this.ids.length; i++) if (test(this.ids[i]!)) count++;
     return count >= this.#majority;
   }
 

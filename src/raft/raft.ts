@@ -253,8 +253,8 @@ export class Raft {
     if (idle && entries.length === 0 && messages.length === 0 && reads.length === 0) return undefined;
     if (this.#commit < shown.commit) broken(`commit fell from ${shown.commit} to ${this.#commit}`);
     this.#show();
-    this.#outbox = [];
-    this.#reads = [];
+    if (messages.length > 0) this.#outbox = [];
+    if (reads.length > 0) this.#reads = [];
     const hardState = hard ? { term: this.#term, vote: this.#vote } : undefined;
     return { hardState, entries, messages, commit: this.#commit, reads, changed };
   }
@@ -270,13 +270,16 @@ export class Raft {
 
   /** A follower's share of the messages: one answer for all appends of the turn, and questions. */
   #collect(out: Message[]): void {
-    const base = { from: this.#config.id, to: this.#leader, term: this.#term };
+    const from = this.#config.id;
+    const to = this.#leader;
+    const term = this.#term;
     if (this.#answerDue) {
       this.#answerDue = false;
       this.#answered = this.#durable();
-      out.push({ type: 'appended', ...base, ok: true, index: this.#answered, hintTerm: 0, refused: 0 });
+      out.push({ type: 'appended', from, to, term, ok: true, index: this.#answered, hintTerm: 0, refused: 0 });
     }
-    for (const id of this.#asks.due(this.#config.heartbeatTicks)) out.push({ type: 'read', ...base, id });
+    const due = this.#asks.due(this.#config.heartbeatTicks);
+    for (let i = 0; i < due.length; i++) out.push({ type: 'read', from, to, term, id: due[i]! });
   }
 
   // Terms, roles and elections (§5.1, §5.2)
@@ -492,6 +495,7 @@ export class Raft {
   }
 
   #answerReads(leadership: Leadership, out: Message[]): void {
+    if (!leadership.reads.flying) return;
     for (const { from, id, index } of leadership.reads.take((test) => this.#voters.majority(test))) {
       this.#answerRead(from, id, index, out);
     }

@@ -30,6 +30,10 @@ export class ReadRounds {
   readonly #confirmed = new Set<NodeId>();
   #round = 0;
 
+  get flying(): boolean {
+    return this.#flying.length > 0;
+  }
+
   /** Number of the round in flight; 0: none. */
   get current(): number {
     return this.#flying.length > 0 ? this.#round : 0;
@@ -108,6 +112,7 @@ export class ReadAsks {
   }
 
   tick(): void {
+    if (this.#asks.size === 0) return;
     for (const ask of this.#asks.values()) ask.age++;
   }
 

@@ -35,7 +35,6 @@ export class SimSocket implements Socket {
 
   #queue: Uint8Array[] = [];
   #queued = 0;
-  #corked = 0;
   /** `drain` is owed. */
   #waiting = false;
   /** Bytes sent that the other process has not read. */
@@ -90,16 +89,6 @@ export class SimSocket implements Socket {
     this.write(Buffer.from(text, 'latin1'));
   }
 
-  cork(): void {
-    this.#corked++;
-  }
-
-  uncork(): void {
-    this.#corked = Math.max(0, this.#corked - 1);
-    this.#transmit();
-    this.#waiting = this.#queued > 0;
-  }
-
   pause(): void {
     this.#paused = true;
   }
@@ -112,7 +101,6 @@ export class SimSocket implements Socket {
   end(): void {
     if (this.#closed || this.#ended) return;
     this.#ended = true;
-    this.#corked = 0;
     this.#transmit();
   }
 
@@ -196,7 +184,7 @@ export class SimSocket implements Socket {
 
   /** Hands over to the network what the window lets through. */
   #transmit(): void {
-    if (this.#peer === undefined || this.#corked > 0) return;
+    if (this.#peer === undefined) return;
     const { windowBytes, splitChance, resetChance } = this.#network.conditionsOf(this.host, this.peerHost);
     const { random } = this.#network.world;
     while (this.#queued > 0 && this.#unread < windowBytes) {

@@ -27,12 +27,11 @@ function makeTables(): Int32Array {
 }
 
 /** See `Crc32c`: unsigned; `seed` is the CRC of the bytes before, so that parts can be chained. */
-export const crc32c: Crc32c = (bytes, seed = 0) => {
+export const crc32c: Crc32c = (bytes, seed = 0, from = 0, to = bytes.length) => {
   const t = tables;
-  const end = bytes.length;
-  const wordsEnd = end - (end & 7);
+  const wordsEnd = to - ((to - from) & 7);
   let crc = ~seed;
-  let at = 0;
+  let at = from;
   for (; at < wordsEnd; at += 8) {
     crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
     crc =
@@ -45,6 +44,6 @@ export const crc32c: Crc32c = (bytes, seed = 0) => {
       t[256 + bytes[at + 6]!]! ^
       t[bytes[at + 7]!]!;
   }
-  for (; at < end; at++) crc = (crc >>> 8) ^ t[(crc ^ bytes[at]!) & 0xff]!;
+  for (; at < to; at++) crc = (crc >>> 8) ^ t[(crc ^ bytes[at]!) & 0xff]!;
   return ~crc >>> 0;
 };

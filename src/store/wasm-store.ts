@@ -99,7 +99,7 @@ export class WasmStore implements Store {
     this.alive = this.kernel.constant('CONN_ALIVE');
     this.aliveMask = this.kernel.constant('CONN_ALIVE_MASK');
     this.mostStaged = this.kernel.constant('STAGE_SIZE');
-    this.crc32c = (bytes, seed = 0) => this.crc(bytes, seed);
+    this.crc32c = (bytes, seed = 0, from = 0, to = bytes.length) => this.crc(bytes, seed, from, to);
     this.start(options, limits);
     this.stagingMost = this.exports.stagingMost!();
   }
@@ -119,11 +119,11 @@ export class WasmStore implements Store {
     this.exports.frontInit!();
   }
 
-  private crc(bytes: Uint8Array, seed: number): number {
-    if (bytes.length < SHORT_BYTES) return crc32cInScript(bytes, seed);
+  private crc(bytes: Uint8Array, seed: number, from: number, to: number): number {
+    if (to - from < SHORT_BYTES) return crc32cInScript(bytes, seed, from, to);
     let crc = seed;
-    for (let at = 0; at < bytes.length; at += CRC_PIECE) {
-      const piece = bytes.subarray(at, at + CRC_PIECE);
+    for (let at = from; at < to; at += CRC_PIECE) {
+      const piece = bytes.subarray(at, Math.min(at + CRC_PIECE, to));
       this.u8.set(piece, this.argsAt);
       crc = address(this.exports.crc32c!(this.argsAt, piece.length, crc));
     }

@@ -3,14 +3,17 @@
  * of its own, of which the entries are views: it stays valid for as long as any of them is kept, and is never reused.
  * All is checked while it comes in: a record as soon as it is whole, a payload piece by piece.
  */
+import { getU32 } from '../log/bytes.js';
 import { RECORD_HEADER_BYTES, RecordOffset, verifyRecord } from '../log/record.js';
 import type { Crc32c } from '../log/types.js';
-import type { Entry } from '../raft/types.js';
+import type { AppendRequest, Entry } from '../raft/types.js';
 import { type Body, FrameError } from './frame.js';
+import type { Forward } from './types.js';
 
 /** Messages up to this share a slab; an array of its own costs a small message more than all the rest of its reading. */
 const SMALL_BYTES = 2048;
 const SLAB_BYTES = 16_384;
+const NONE: Entry[] = [];
 let slab = new Uint8Array(0);
 let slabUsed = 0;
 
@@ -29,13 +32,8 @@ function allocate(bytes: number): Uint8Array {
   return slab.subarray(from, from + bytes);
 }
 
-/** What an append says of the records that follow it. */
-export interface Append {
-  readonly term: number;
-  readonly prevIndex: number;
-  readonly prevTerm: number;
-  readonly count: number;
-}
+/** A message whose raw bytes are still coming in. */
+type Unfinished<T> = { -readonly [field in keyof T]: T[field] };
 
 /**
  * Records, one behind the other. They must be undamaged, as many as announced, of consecutive indexes from prevIndex + 1
@@ -43,28 +41,37 @@ export interface Append {
  */
 export class RecordsBody implements Body {
   readonly #crc32c: Crc32c;
-  readonly #append: Append;
-  readonly #done: (entries: Entry[]) => void;
+  readonly #append: Unfinished<AppendRequest>;
+  readonly #count: number;
+  readonly #deliver: (append: AppendRequest) => void;
   readonly #bytes: Uint8Array;
-  readonly #entries: Entry[] = [];
+  #entries: Entry[] = NONE;
   #filled = 0;
   /** Everything before it has been checked. */
   #checked = 0;
   #term: number;
 
-  constructor(crc32c: Crc32c, append: Append, total: number, done: (entries: Entry[]) => void) {
+  /** `append` lacks its `count` entries; `deliver` gets it with them. */
+  constructor(
+    crc32c: Crc32c,
+    append: Unfinished<AppendRequest>,
+    count: number,
+    total: number,
+    deliver: (append: AppendRequest) => void,
+  ) {
     this.#crc32c = crc32c;
     this.#append = append;
-    this.#done = done;
+    this.#count = count;
+    this.#deliver = deliver;
     this.#bytes = allocate(total);
     this.#term = append.prevTerm;
   }
 
-  push(bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.#filled);
-    this.#filled += bytes.length;
+  push(bytes: Uint8Array, from: number, to: number): void {
+    this.#bytes.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), this.#filled);
+    this.#filled += to - from;
     while (this.#filled - this.#checked >= RECORD_HEADER_BYTES) {
-      const end = this.#checked + RECORD_HEADER_BYTES + this.#payloadLength();
+      const end = this.#checked + RECORD_HEADER_BYTES + getU32(this.#bytes, this.#checked + RecordOffset.payloadLength);
       if (end > this.#bytes.length) throw new FrameError('malformed', 'a record reaches beyond its message');
       if (end > this.#filled) return;
       this.#check(end);
@@ -72,16 +79,11 @@ export class RecordsBody implements Body {
   }
 
   finish(): void {
-    if (this.#checked !== this.#bytes.length || this.#entries.length !== this.#append.count) {
-      throw new FrameError('malformed', `an append does not hold the ${this.#append.count} records it announced`);
+    if (this.#checked !== this.#bytes.length || this.#entries.length !== this.#count) {
+      throw new FrameError('malformed', `an append does not hold the ${this.#count} records it announced`);
     }
-    this.#done(this.#entries);
-  }
-
-  #payloadLength(): number {
-    const at = this.#checked + RecordOffset.payloadLength;
-    const bytes = this.#bytes;
-    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+    this.#append.entries = this.#entries;
+    this.#deliver(this.#append);
   }
 
   #check(end: number): void {
@@ -98,7 +100,12 @@ export class RecordsBody implements Body {
       );
     }
     this.#term = header.term;
-    this.#entries.push({ index, term: header.term, bytes: this.#bytes.subarray(this.#checked, end) });
+    const whole = this.#checked === 0 && end === this.#bytes.length;
+    const bytes = whole ? this.#bytes : this.#bytes.subarray(this.#checked, end);
+    const entry = { index, term: header.term, bytes };
+    // An array of one is small; one that grows from none has room for seventeen.
+    if (this.#entries.length === 0) this.#entries = [entry];
+    else this.#entries.push(entry);
     this.#checked = end;
   }
 }
@@ -106,46 +113,31 @@ export class RecordsBody implements Body {
 /** The payload of a forward, put behind room for a header. */
 export class PayloadBody implements Body {
   readonly #crc32c: Crc32c;
-  readonly #expected: number;
-  readonly #done: (record: Uint8Array) => void;
+  readonly #forward: Unfinished<Forward>;
+  readonly #deliver: (forward: Forward) => void;
   readonly #record: Uint8Array;
   #filled = RECORD_HEADER_BYTES;
   #crc = 0;
 
-  constructor(crc32c: Crc32c, payloadCrc: number, total: number, done: (record: Uint8Array) => void) {
+  /** `forward` lacks its record; `deliver` gets it with that. */
+  constructor(crc32c: Crc32c, forward: Unfinished<Forward>, total: number, deliver: (forward: Forward) => void) {
     this.#crc32c = crc32c;
-    this.#expected = payloadCrc;
-    this.#done = done;
+    this.#forward = forward;
+    this.#deliver = deliver;
     this.#record = allocate(RECORD_HEADER_BYTES + total);
   }
 
-  push(bytes: Uint8Array): void {
-    this.#record.set(bytes, this.#filled);
-    this.#filled += bytes.length;
-    this.#crc = this.#crc32c(bytes, this.#crc);
+  push(bytes: Uint8Array, from: number, to: number): void {
+    this.#record.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), this.#filled);
+    this.#filled += to - from;
+    this.#crc = this.#crc32c(bytes, this.#crc, from, to);
   }
 
   finish(): void {
-    if (this.#crc >>> 0 !== this.#expected) {
+    if (this.#crc >>> 0 !== this.#forward.payloadCrc) {
       throw new FrameError('malformed', 'the payload of a forwarded entry does not match its CRC');
     }
-    this.#done(this.#record);
-  }
-}
-
-/** For messages that consist of their control part. */
-export class NoBody implements Body {
-  readonly #done: () => void;
-
-  constructor(done: () => void) {
-    this.#done = done;
-  }
-
-  push(): void {
-    throw new FrameError('malformed', 'raw bytes in a message that has none');
-  }
-
-  finish(): void {
-    this.#done();
+    this.#forward.record = this.#record;
+    this.#deliver(this.#forward);
   }
 }

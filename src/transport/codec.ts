@@ -20,9 +20,17 @@
  */
 import { RECORD_HEADER_BYTES } from '../log/record.js';
 import type { Crc32c, Founding } from '../log/types.js';
-import type { NodeId } from '../raft/types.js';
-import { NoBody, PayloadBody, RecordsBody } from './bodies.js';
-import { ControlError, decodeControl, encodeControl, type Field, type Fields } from './control.js';
+import type { Entry, NodeId } from '../raft/types.js';
+import { PayloadBody, RecordsBody } from './bodies.js';
+import {
+  ControlError,
+  decodeControl,
+  encodeControl,
+  type Field,
+  type Fields,
+  type Packed,
+  packControl,
+} from './control.js';
 import { type Body, FrameError, FrameKind } from './frame.js';
 import type { Hello, PeerMessage } from './types.js';
 
@@ -33,30 +41,27 @@ const MAX_U32 = 4_294_967_295;
 const MAX_ADDRESS_CHARS = 300;
 /** Longer reasons are cut. */
 const MAX_REASON_CHARS = 500;
+const NO_ENTRIES: readonly Entry[] = [];
+const NO_RECORD = new Uint8Array(0);
 
-/** A message as it leaves: control part and raw bytes. */
-export interface Encoded {
-  readonly kind: FrameKind;
-  readonly control: Uint8Array;
-  /** The raw bytes, in pieces that follow each other. */
-  readonly pieces: readonly Uint8Array[];
-  readonly total: number;
+/** Encodes the control part of a message: valid until the next one is encoded. */
+export function packMessage(message: PeerMessage): Packed {
+  return packControl(messageFields(message));
 }
 
-const NO_PIECES: readonly Uint8Array[] = [];
+/**
+ * A message's raw bytes come in pieces, which are not copied: the records of an append, or the record of a forward, without
+ * the room in front of it.
+ */
+export function pieceOf(message: PeerMessage, piece: number): Uint8Array {
+  if (message.type === 'append') return message.entries[piece]!.bytes;
+  if (message.type === 'forward') return message.record;
+  throw new Error(`a ${message.type} has no raw bytes`);
+}
 
-/** Encodes a message; the raw bytes are not copied. */
-export function encodeMessage(message: PeerMessage): Encoded {
-  const kind = FrameKind[message.type];
-  const control = encodeControl(messageFields(message));
-  if (message.type === 'append') {
-    const pieces = message.entries.map((entry) => entry.bytes);
-    return { kind, control, pieces, total: rawBytes(message) };
-  }
-  if (message.type === 'forward') {
-    return { kind, control, pieces: [message.record.subarray(RECORD_HEADER_BYTES)], total: rawBytes(message) };
-  }
-  return { kind, control, pieces: NO_PIECES, total: 0 };
+/** Where the raw bytes begin in a message's first piece. */
+export function firstOffset(message: PeerMessage): number {
+  return message.type === 'forward' ? RECORD_HEADER_BYTES : 0;
 }
 
 /** Raw bytes of a message. */
@@ -64,7 +69,7 @@ export function rawBytes(message: PeerMessage): number {
   if (message.type === 'forward') return message.record.length - RECORD_HEADER_BYTES;
   if (message.type !== 'append') return 0;
   let total = 0;
-  for (const entry of message.entries) total += entry.bytes.length;
+  for (let i = 0; i < message.entries.length; i++) total += message.entries[i]!.bytes.length;
   return total;
 }
 
@@ -157,6 +162,7 @@ export class MessageReader {
   readonly #crc32c: Crc32c;
   readonly #to: NodeId;
   readonly #deliver: Deliver;
+  readonly #message: (message: PeerMessage) => void;
   /** The node at the other end; 0 until its hello has been let in. */
   from: NodeId = 0;
 
@@ -164,37 +170,38 @@ export class MessageReader {
     this.#crc32c = crc32c;
     this.#to = to;
     this.#deliver = deliver;
+    this.#message = (message) => deliver.message(message);
   }
 
-  /** See `FrameReceiver.begin`. The message is delivered when the body finishes. */
-  begin(kind: FrameKind, control: Uint8Array, total: number): Body {
+  /** See `FrameReceiver.begin`. A message with a body is delivered when that finishes. */
+  begin(kind: FrameKind, bytes: Uint8Array, at: number, end: number, total: number): Body | undefined {
     if (total > 0 && kind !== FrameKind.append && kind !== FrameKind.forward) {
       throw new FrameError('malformed', 'raw bytes in a message that has none');
     }
-    const deliver = this.#deliver;
-    if (kind === FrameKind.ping) return this.#empty(control, () => deliver.ping());
-    if (kind === FrameKind.pong) return this.#empty(control, () => deliver.pong());
-    const fields = decodeControl(control);
+    if (kind === FrameKind.ping || kind === FrameKind.pong) {
+      if (at < end) throw new ControlError('a control part in a message that has none');
+      if (kind === FrameKind.ping) this.#deliver.ping();
+      else this.#deliver.pong();
+      return undefined;
+    }
+    const fields = decodeControl(bytes, at, end);
     if (kind === FrameKind.hello) {
-      const hello = readHello(fields);
-      return new NoBody(() => deliver.hello(hello));
+      this.#deliver.hello(readHello(fields));
+      return undefined;
     }
     if (kind === FrameKind.refusal) {
       const reason = fields.text(MAX_REASON_CHARS);
       fields.end();
-      return new NoBody(() => deliver.refusal(reason));
+      this.#deliver.refusal(reason);
+      return undefined;
     }
     const term = fields.integer();
     if (kind === FrameKind.append) return this.#append(fields, term, total);
     if (kind === FrameKind.forward) return this.#forward(fields, term, total);
     const message = this.#plain(kind, fields, term);
     fields.end();
-    return new NoBody(() => deliver.message(message));
-  }
-
-  #empty(control: Uint8Array, done: () => void): Body {
-    if (control.length > 0) throw new ControlError('a control part in a message that has none');
-    return new NoBody(done);
+    this.#deliver.message(message);
+    return undefined;
   }
 
   #append(fields: Fields, term: number, total: number): Body {
@@ -204,8 +211,12 @@ export class MessageReader {
     const count = fields.integer(0, total);
     fields.end();
     const { from } = this;
-    return new RecordsBody(this.#crc32c, { term, prevIndex, prevTerm, count }, total, (entries) =>
-      this.#deliver.message({ type: 'append', from, to: this.#to, term, prevIndex, prevTerm, commit, entries }),
+    return new RecordsBody(
+      this.#crc32c,
+      { type: 'append', from, to: this.#to, term, prevIndex, prevTerm, commit, entries: NO_ENTRIES },
+      count,
+      total,
+      this.#message,
     );
   }
 
@@ -214,8 +225,11 @@ export class MessageReader {
     const payloadCrc = fields.integer(0, MAX_U32);
     fields.end();
     const { from } = this;
-    return new PayloadBody(this.#crc32c, payloadCrc, total, (record) =>
-      this.#deliver.message({ type: 'forward', from, to: this.#to, term, sequence, record, payloadCrc }),
+    return new PayloadBody(
+      this.#crc32c,
+      { type: 'forward', from, to: this.#to, term, sequence, record: NO_RECORD, payloadCrc },
+      total,
+      this.#message,
     );
   }
 
@@ -229,8 +243,17 @@ export class MessageReader {
       case FrameKind.voted:
         return { type: 'voted', from, to, term, pre: f.boolean(), granted: f.boolean() };
       case FrameKind.appended: {
-        const [ok, index, hintTerm, refused] = [f.boolean(), f.integer(), f.integer(), f.integer()];
-        return { type: 'appended', from, to, term, ok, index, hintTerm, refused };
+        const ok = f.boolean();
+        return {
+          type: 'appended',
+          from,
+          to,
+          term,
+          ok,
+          index: f.integer(),
+          hintTerm: f.integer(),
+          refused: f.integer(),
+        };
       }
       case FrameKind.heartbeat:
         return { type: 'heartbeat', from, to, term, commit: f.integer(), round: f.integer() };

@@ -8,10 +8,12 @@
  *
  * msgpackr comes from 'msgpackr/pack': plain JavaScript, where the main entry loads a native addon if it finds one.
  */
-import { FLOAT32_OPTIONS, Packr } from 'msgpackr/pack';
+import { FLOAT32_OPTIONS, Packr, REUSE_BUFFER_MODE } from 'msgpackr/pack';
 
 /** Most bytes of a control part: it fits into one frame. */
 export const MAX_CONTROL_BYTES = 65_520;
+/** Room for msgpackr to encode in; it wants 2 KiB more than it needs. */
+const TARGET_BYTES = 16_384;
 /** Arrays in arrays: fields, founding, members, member. */
 const MAX_DEPTH = 4;
 
@@ -34,20 +36,41 @@ const packr = new Packr({
 /** Decoding from one place that stays spares msgpackr a DataView for each message. */
 const scratch = Buffer.alloc(MAX_CONTROL_BYTES);
 
-/** Encodes fields; the bytes are the caller's to keep. */
-export function encodeControl(fields: readonly Field[]): Uint8Array {
-  const bytes = packr.pack(fields);
-  if (bytes.length > MAX_CONTROL_BYTES) {
-    throw new ControlError(`control part of ${bytes.length} bytes; at most ${MAX_CONTROL_BYTES} are allowed`);
-  }
-  return bytes;
+/** Where msgpackr encodes, again and again; it makes a larger one by itself for what does not fit. */
+const target = Buffer.alloc(TARGET_BYTES);
+
+/** Bytes of an encoded control part: those from `start` to `end`. */
+export interface Packed extends Uint8Array {
+  readonly start: number;
+  readonly end: number;
 }
 
-/** Decodes a control part. Throws ControlError unless it is one well-formed array, whole and with nothing behind it. */
-export function decodeControl(control: Uint8Array): Fields {
-  if (!wellFormed(control)) throw new ControlError('malformed control part');
-  scratch.set(control);
-  const value: unknown = packr.unpack(scratch, control.length);
+/** Encodes fields. What it returns is valid until the next call only. */
+export function packControl(fields: readonly Field[]): Packed {
+  packr.useBuffer(target);
+  const packed = packr.pack(fields, REUSE_BUFFER_MODE) as Buffer & Packed;
+  if (packed.end - packed.start > MAX_CONTROL_BYTES) {
+    throw new ControlError(
+      `control part of ${packed.end - packed.start} bytes; at most ${MAX_CONTROL_BYTES} are allowed`,
+    );
+  }
+  return packed;
+}
+
+/** Encodes fields; the bytes are the caller's to keep. */
+export function encodeControl(fields: readonly Field[]): Uint8Array {
+  const packed = packControl(fields);
+  return Uint8Array.prototype.slice.call(packed, packed.start, packed.end);
+}
+
+/**
+ * Decodes a control part, the bytes from `from` to `to`. Throws ControlError unless it is one well-formed array, whole and
+ * with nothing behind it.
+ */
+export function decodeControl(bytes: Uint8Array, from = 0, to = bytes.length): Fields {
+  if (to - from > MAX_CONTROL_BYTES || !wellFormed(bytes, from, to)) throw new ControlError('malformed control part');
+  for (let at = from; at < to; at++) scratch[at - from] = bytes[at]!;
+  const value: unknown = packr.unpack(scratch, to - from);
   if (!Array.isArray(value)) throw new ControlError('control part is not an array');
   return new Fields(value);
 }
@@ -140,38 +163,38 @@ const STRING_8 = 0xd9;
 const STRING_16 = 0xda;
 const ARRAY_16 = 0xdc;
 
-/** Whether `bytes` is exactly one value made of the tokens used here. Allocates four numbers at most. */
-function wellFormed(bytes: Uint8Array): boolean {
-  const open: number[] = [];
-  let at = 0;
+/** Elements that each array around the present token still lacks; by depth. */
+const missing = new Int32Array(MAX_DEPTH + 1);
+
+/** Whether the bytes are exactly one value made of the tokens used here. Allocates nothing. */
+function wellFormed(bytes: Uint8Array, from: number, to: number): boolean {
+  let depth = 0;
+  missing[0] = 1;
+  let at = from;
   do {
-    if (at >= bytes.length) return false;
+    if (at >= to) return false;
     const token = bytes[at++]!;
-    const count = arrayLength(bytes, token, at);
+    const count = arrayLength(bytes, token, at, to);
+    missing[depth]!--;
     if (count >= 0) {
       if (token === ARRAY_16) at += 2;
-      if (open.length === MAX_DEPTH || count > bytes.length - at) return false;
-      open.push(count);
+      if (depth === MAX_DEPTH || count > to - at) return false;
+      missing[++depth] = count;
     } else {
       const size = scalarSize(bytes, token, at);
       if (size < 0) return false;
       at += size;
-      if (open.length > 0) open[open.length - 1]!--;
     }
-    // A full array is one element of the array around it.
-    while (open.length > 0 && open[open.length - 1] === 0) {
-      open.pop();
-      if (open.length > 0) open[open.length - 1]!--;
-    }
-  } while (open.length > 0);
-  return at === bytes.length;
+    while (depth > 0 && missing[depth] === 0) depth--;
+  } while (depth > 0);
+  return at === to;
 }
 
-/** Elements of the array that begins with `token`, or -1 for another token. */
-function arrayLength(bytes: Uint8Array, token: number, at: number): number {
+/** Elements of the array that begins with `token`, or -1 for another token; more than there can be when it is cut. */
+function arrayLength(bytes: Uint8Array, token: number, at: number, to: number): number {
   if ((token & 0xf0) === 0x90) return token & 0x0f;
   if (token !== ARRAY_16) return -1;
-  return at + 2 <= bytes.length ? (bytes[at]! << 8) | bytes[at + 1]! : bytes.length;
+  return at + 2 <= to ? (bytes[at]! << 8) | bytes[at + 1]! : to;
 }
 
 /** Bytes of the scalar behind its `token`, or -1 if the token is not used here. May reach behind the end. */

@@ -28,6 +28,8 @@
  * Greeting, frame header and the kinds `hello` and `refusal` are the same in every version, so that any version can tell
  * any other one why it does not let it in.
  */
+
+import { getU32, putU32 } from '../log/bytes.js';
 import type { Crc32c } from '../log/types.js';
 import { PEER_MAGIC } from '../protocol/sniff.js';
 
@@ -77,18 +79,20 @@ export class FrameError extends Error {
   }
 }
 
-const NOTHING = new Uint8Array(0);
-/** Bytes for one socket write; a slab is never written again behind what was handed out, so a write may go on reading it. */
+/** What a writer begins with; it doubles as needed. */
 const SLAB_BYTES = 65_536;
 
-/** Puts frames one behind the other, so that all of a turn leave in few writes. */
+/**
+ * Puts frames one behind the other, so that all of a turn leave in one write.
+ *
+ * Invariant: bytes that were taken stay as they are until the next `reuse`, which says that nobody reads them any more.
+ */
 export class FrameWriter {
   readonly #crc32c: Crc32c;
-  #slab: Uint8Array = NOTHING;
+  #slab: Buffer = Buffer.alloc(0);
+  /** What is written and not yet taken lies between these. */
   #from = 0;
   #to = 0;
-  #full: Uint8Array[] = [];
-  #fullBytes = 0;
 
   constructor(crc32c: Crc32c) {
     this.#crc32c = crc32c;
@@ -96,67 +100,76 @@ export class FrameWriter {
 
   /** Bytes written and not yet taken. */
   get pending(): number {
-    return this.#fullBytes + this.#to - this.#from;
+    return this.#to - this.#from;
   }
 
-  /** Bytes as they are. */
-  raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#slab.set(bytes, this.#to);
-    this.#to += bytes.length;
-  }
-
-  /**
-   * Writes a frame's header and control part, and returns where its `rawBytes` raw bytes go: the caller fills them in
-   * before the next call.
-   */
-  frame(kind: FrameKind, flags: number, control: Uint8Array, total: number, rawBytes: number): Uint8Array {
-    const head = FRAME_HEADER_BYTES + control.length;
-    this.#reserve(head + rawBytes);
-    const slab = this.#slab;
-    const at = this.#to;
-    writeU32(slab, at + FrameOffset.body, control.length + rawBytes);
-    writeU32(slab, at + FrameOffset.total, total);
-    slab[at + FrameOffset.control] = control.length & 0xff;
-    slab[at + FrameOffset.control + 1] = control.length >>> 8;
-    slab[at + FrameOffset.kind] = kind;
-    slab[at + FrameOffset.flags] = flags;
-    slab.set(control, at + FRAME_HEADER_BYTES);
-    writeU32(slab, at + FrameOffset.crc, this.#crc32c(slab.subarray(at + FrameOffset.body, at + head)));
-    this.#to = at + head + rawBytes;
-    return rawBytes === 0 ? NOTHING : slab.subarray(at + head, this.#to);
-  }
-
-  /** Takes all that was written, in order. */
-  take(): Uint8Array[] {
-    this.#seal();
-    const taken = this.#full;
-    this.#full = [];
-    this.#fullBytes = 0;
-    return taken;
-  }
-
-  #reserve(bytes: number): void {
-    if (this.#to + bytes <= this.#slab.length) return;
-    this.#seal();
-    // Not zeroed: every byte is written before it is taken.
-    this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes));
+  /** Everything that was taken has been read: its memory is written again. Nothing may be pending. */
+  reuse(): void {
     this.#from = 0;
     this.#to = 0;
   }
 
-  #seal(): void {
-    if (this.#from === this.#to) return;
-    this.#full.push(this.#slab.subarray(this.#from, this.#to));
-    this.#fullBytes += this.#to - this.#from;
+  /** The bytes as they are, from `from` to `to`. */
+  raw(bytes: Uint8Array, from = 0, to = bytes.length): void {
+    this.#reserve(to - from);
+    this.#slab.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), this.#to);
+    this.#to += to - from;
+  }
+
+  /**
+   * Writes a frame's header and control part, which are the bytes of `control` from `from` to `to`. The caller writes the
+   * frame's `rawBytes` raw bytes next.
+   */
+  frame(
+    kind: FrameKind,
+    flags: number,
+    total: number,
+    rawBytes: number,
+    control: Uint8Array,
+    from = 0,
+    to = control.length,
+  ): void {
+    const controlBytes = to - from;
+    const head = FRAME_HEADER_BYTES + controlBytes;
+    this.#reserve(head + rawBytes);
+    const slab = this.#slab;
+    const at = this.#to;
+    putU32(slab, at + FrameOffset.body, controlBytes + rawBytes);
+    putU32(slab, at + FrameOffset.total, total);
+    slab[at + FrameOffset.control] = controlBytes & 0xff;
+    slab[at + FrameOffset.control + 1] = controlBytes >>> 8;
+    slab[at + FrameOffset.kind] = kind;
+    slab[at + FrameOffset.flags] = flags;
+    for (let i = 0; i < controlBytes; i++) slab[at + FRAME_HEADER_BYTES + i] = control[from + i]!;
+    putU32(slab, at + FrameOffset.crc, this.#crc32c(slab, 0, at + FrameOffset.body, at + head));
+    this.#to = at + head;
+  }
+
+  /** Takes all that was written, in order. */
+  take(): Uint8Array {
+    const taken = this.#slab.subarray(this.#from, this.#to);
     this.#from = this.#to;
+    return taken;
+  }
+
+  /** Room behind what is written; what is pending moves to a larger slab if there is none. */
+  #reserve(bytes: number): void {
+    if (this.#to + bytes <= this.#slab.length) return;
+    let length = Math.max(SLAB_BYTES, this.#slab.length);
+    while (length < this.pending + bytes) length *= 2;
+    // Not zeroed: every byte is written before it is taken.
+    const slab = Buffer.allocUnsafeSlow(length);
+    slab.set(this.#slab.subarray(this.#from, this.#to));
+    this.#slab = slab;
+    this.#to = this.pending;
+    this.#from = 0;
   }
 }
 
 /** Where the raw bytes of a message that is coming in go. */
 export interface Body {
-  /** Takes the next bytes; throws FrameError (or ControlError) when they show that the message is damaged. */
-  push(bytes: Uint8Array): void;
+  /** Takes the next bytes, those from `from` to `to`; throws FrameError (or ControlError) when they show that the message is damaged. */
+  push(bytes: Uint8Array, from: number, to: number): void;
   /** All bytes have come. */
   finish(): void;
 }
@@ -164,8 +177,11 @@ export interface Body {
 export interface FrameReceiver {
   /** Whether frames of this kind may come now. Asked before anything is allocated for it. */
   accepts(kind: number): boolean;
-  /** A message begins; its control part is valid during the call only. `total` has been checked against the cap. */
-  begin(kind: FrameKind, control: Uint8Array, total: number): Body;
+  /**
+   * A message begins, with the control part that is the bytes from `from` to `to`: valid during the call only. `total` has
+   * been checked against the cap. Undefined: the message has no raw bytes, and has been dealt with.
+   */
+  begin(kind: FrameKind, bytes: Uint8Array, from: number, to: number, total: number): Body | undefined;
 }
 
 /** A message that is coming in. */
@@ -208,7 +224,7 @@ export class FrameReader {
       else if (this.#headBytes > 0 || !wholeHead(chunk, at)) at = this.#takeHead(chunk, at);
       else {
         const end = headEnd(chunk, at);
-        this.#begin(chunk.subarray(at, end));
+        this.#begin(chunk, at, end);
         at = end;
       }
     }
@@ -248,41 +264,47 @@ export class FrameReader {
     }
     this.#head = new Uint8Array(FRAME_HEADER_BYTES);
     this.#headBytes = 0;
-    this.#begin(head);
+    this.#begin(head, 0, head.length);
     return end;
   }
 
   /** A whole header with its control part has come. */
-  #begin(head: Uint8Array): void {
-    if (this.#crc32c(head.subarray(FrameOffset.body)) >>> 0 !== readU32(head, FrameOffset.crc)) {
+  #begin(bytes: Uint8Array, from: number, to: number): void {
+    if (this.#crc32c(bytes, 0, from + FrameOffset.body, to) >>> 0 !== getU32(bytes, from + FrameOffset.crc)) {
       throw malformed('the CRC of a frame does not match');
     }
-    const controlBytes = head.length - FRAME_HEADER_BYTES;
-    const bodyBytes = readU32(head, FrameOffset.body);
-    const kind = head[FrameOffset.kind]!;
-    const flags = head[FrameOffset.flags]!;
+    const controlBytes = to - from - FRAME_HEADER_BYTES;
+    const bodyBytes = getU32(bytes, from + FrameOffset.body);
+    const kind = bytes[from + FrameOffset.kind]!;
+    const flags = bytes[from + FrameOffset.flags]!;
     if (bodyBytes < controlBytes || bodyBytes > MAX_BODY_BYTES) throw malformed(`frame of ${bodyBytes} bytes`);
     if (!this.#receiver.accepts(kind)) throw malformed(`frame of kind ${kind}`);
     if (flags > 3) throw malformed(`flags ${flags}`);
     this.#rawLeft = bodyBytes - controlBytes;
     this.#last = (flags & FrameFlag.last) !== 0;
-    const total = readU32(head, FrameOffset.total);
+    const total = getU32(bytes, from + FrameOffset.total);
     const message =
       (flags & FrameFlag.first) !== 0
-        ? this.#first(kind, head.subarray(FRAME_HEADER_BYTES), total)
+        ? this.#first(kind, bytes, from + FRAME_HEADER_BYTES, to, total)
         : this.#next(kind, controlBytes, total);
-    const after = message.received + this.#rawLeft;
-    if (after > total || this.#last !== (after === total)) throw malformed('a message is not as long as it said');
     this.#current = message;
-    if (this.#rawLeft === 0) this.#frameDone(message);
+    if (message !== undefined && this.#rawLeft === 0) this.#frameDone(message);
   }
 
-  #first(kind: number, control: Uint8Array, total: number): Incoming {
+  #first(kind: number, bytes: Uint8Array, from: number, to: number, total: number): Incoming | undefined {
     if (total > this.#maxMessageBytes) throw malformed(`message of ${total} bytes, more than ${this.#maxMessageBytes}`);
     if (!this.#last && this.#open !== undefined) throw malformed('two messages in pieces');
-    const message = { kind, body: this.#receiver.begin(kind as FrameKind, control, total), total, received: 0 };
+    this.#checkLength(this.#rawLeft, total);
+    const body = this.#receiver.begin(kind as FrameKind, bytes, from, to, total);
+    if (body === undefined) return undefined;
+    const message = { kind, body, total, received: 0 };
     if (!this.#last) this.#open = message;
     return message;
+  }
+
+  /** `after`: raw bytes of the message when this frame is in. */
+  #checkLength(after: number, total: number): void {
+    if (after > total || this.#last !== (after === total)) throw malformed('a message is not as long as it said');
   }
 
   #next(kind: number, controlBytes: number, total: number): Incoming {
@@ -291,12 +313,13 @@ export class FrameReader {
       throw malformed('a piece that belongs to no message');
     }
     if (this.#rawLeft === 0) throw malformed('an empty piece');
+    this.#checkLength(open.received + this.#rawLeft, total);
     return open;
   }
 
   #takeRaw(message: Incoming, chunk: Uint8Array, at: number): number {
     const end = Math.min(at + this.#rawLeft, chunk.length);
-    message.body.push(at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+    message.body.push(chunk, at, end);
     message.received += end - at;
     this.#rawLeft -= end - at;
     if (this.#rawLeft === 0) this.#frameDone(message);
@@ -321,15 +344,4 @@ function headEnd(bytes: Uint8Array, at: number): number {
 
 function wholeHead(chunk: Uint8Array, at: number): boolean {
   return at + FRAME_HEADER_BYTES <= chunk.length && headEnd(chunk, at) <= chunk.length;
-}
-
-function readU32(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-}
-
-function writeU32(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-  bytes[at + 2] = value >>> 16;
-  bytes[at + 3] = value >>> 24;
 }

@@ -4,12 +4,13 @@
  * heartbeat. Within a class order is kept: no append overtakes an append, no forward a forward.
  *
  * No more than about WINDOW_BYTES are handed to the socket beyond what it has drained: what waits here can still be
- * overtaken, what waits there cannot.
+ * overtaken, what waits there cannot. Each pump is one write. Its memory is written again only when the socket has nothing
+ * queued: then the system has taken everything that was handed over.
  */
 import type { Socket } from '../env/env.js';
 import type { Crc32c } from '../log/types.js';
-import { type Encoded, encodeMessage, rawBytes } from './codec.js';
-import { FrameFlag, type FrameKind, FrameWriter, MAX_BODY_BYTES } from './frame.js';
+import { firstOffset, packMessage, pieceOf, rawBytes } from './codec.js';
+import { FrameFlag, FrameKind, FrameWriter, MAX_BODY_BYTES } from './frame.js';
 import type { PeerMessage } from './types.js';
 
 /** Most bytes given to the socket and not yet drained, but for the last frame. */
@@ -20,40 +21,40 @@ const MAX_URGENT_BYTES = 1_048_576;
 /** What a message counts for besides its raw bytes. */
 const MESSAGE_BYTES = 64;
 
-/** First in, first out, without moving the rest at each step. */
+const WHOLE = FrameFlag.first | FrameFlag.last;
+const NO_CONTROL = Object.assign(new Uint8Array(0), { start: 0, end: 0 });
+
+/** First in, first out: a ring that grows, and keeps its memory when it runs empty. */
 class Fifo<T> {
-  #items: T[] = [];
-  #next = 0;
+  #items: (T | undefined)[] = new Array(16).fill(undefined);
+  #first = 0;
+  #count = 0;
   bytes = 0;
 
   get head(): T | undefined {
-    return this.#items[this.#next];
+    return this.#items[this.#first];
   }
 
   push(item: T, bytes: number): void {
-    this.#items.push(item);
+    if (this.#count === this.#items.length) this.#grow();
+    this.#items[(this.#first + this.#count) & (this.#items.length - 1)] = item;
+    this.#count++;
     this.bytes += bytes;
   }
 
   shift(bytes: number): void {
-    this.#next++;
+    this.#items[this.#first] = undefined;
+    this.#first = (this.#first + 1) & (this.#items.length - 1);
+    this.#count--;
     this.bytes -= bytes;
-    if (this.#next === this.#items.length) {
-      this.#items.length = 0;
-      this.#next = 0;
-    } else if (this.#next >= 1024) {
-      this.#items.splice(0, this.#next);
-      this.#next = 0;
-    }
   }
-}
 
-/** The bulk message that is leaving: what is left of it begins at `offset` in piece `piece`. */
-interface Leaving {
-  readonly encoded: Encoded;
-  piece: number;
-  offset: number;
-  sent: number;
+  #grow(): void {
+    const { length } = this.#items;
+    const inOrder = [...this.#items.slice(this.#first), ...this.#items.slice(0, this.#first)];
+    this.#items = inOrder.concat(new Array(length).fill(undefined));
+    this.#first = 0;
+  }
 }
 
 export class SendQueue {
@@ -61,7 +62,12 @@ export class SendQueue {
   readonly #socket: Socket;
   readonly #urgent = new Fifo<PeerMessage>();
   readonly #bulk = new Fifo<PeerMessage>();
-  #leaving: Leaving | undefined;
+  /** How much of the first bulk message has left: what is left begins at `#offset` in its piece `#piece`. */
+  #begun = false;
+  #total = 0;
+  #sent = 0;
+  #piece = 0;
+  #offset = 0;
   /** Bytes handed to the socket so far. */
   #handed = 0;
 
@@ -90,81 +96,85 @@ export class SendQueue {
 
   /** A frame of the link's own (hello, refusal, ping, pong), or its greeting: leaves with the next `pump`, before all else. */
   control(kind: FrameKind, control: Uint8Array): void {
-    this.#writer.frame(kind, FrameFlag.first | FrameFlag.last, control, 0, 0);
+    this.#reuse();
+    this.#writer.frame(kind, WHOLE, 0, 0, control);
   }
 
   greet(bytes: Uint8Array): void {
+    this.#reuse();
     this.#writer.raw(bytes);
   }
 
-  /** Hands the socket as much as the window allows, in one write if possible. */
+  #reuse(): void {
+    if (this.#writer.pending === 0 && this.#socket.queued === 0) this.#writer.reuse();
+  }
+
+  /** Hands the socket as much as the window allows, in one write. */
   pump(): void {
+    this.#reuse();
     const writer = this.#writer;
     const room = WINDOW_BYTES - this.#socket.queued;
     while (writer.pending < room && this.#step());
     if (writer.pending === 0) return;
     this.#handed += writer.pending;
-    const writes = writer.take();
-    if (writes.length === 1) {
-      this.#socket.write(writes[0]!);
-      return;
-    }
-    this.#socket.cork();
-    for (const bytes of writes) this.#socket.write(bytes);
-    this.#socket.uncork();
+    this.#socket.write(writer.take());
   }
 
   /** Writes the next frame; false when nothing waits. */
   #step(): boolean {
     const message = this.#urgent.head;
-    if (message !== undefined) {
-      const { kind, control } = encodeMessage(message);
-      this.#writer.frame(kind, FrameFlag.first | FrameFlag.last, control, 0, 0);
-      this.#urgent.shift(sizeOf(message));
-      return true;
-    }
-    return this.#stepBulk();
+    if (message === undefined) return this.#stepBulk();
+    const control = packMessage(message);
+    this.#writer.frame(FrameKind[message.type], WHOLE, 0, 0, control, control.start, control.end);
+    this.#urgent.shift(sizeOf(message));
+    return true;
   }
 
   #stepBulk(): boolean {
     const message = this.#bulk.head;
     if (message === undefined) return false;
-    const first = this.#leaving === undefined;
-    this.#leaving ??= { encoded: encodeMessage(message), piece: 0, offset: 0, sent: 0 };
-    const leaving = this.#leaving;
-    const { kind, control, total } = leaving.encoded;
-    const head = first ? control : NOTHING;
-    const length = Math.min(total - leaving.sent, MAX_BODY_BYTES - head.length);
-    const last = leaving.sent + length === total;
+    const first = !this.#begun;
+    if (first) this.#beginBulk(message);
+    const kind = FrameKind[message.type];
+    const control = first ? packMessage(message) : NO_CONTROL;
+    const length = Math.min(this.#total - this.#sent, MAX_BODY_BYTES - (control.end - control.start));
+    const last = this.#sent + length === this.#total;
     const flags = (first ? FrameFlag.first : 0) | (last ? FrameFlag.last : 0);
-    copyPieces(leaving, this.#writer.frame(kind, flags, head, total, length));
+    this.#writer.frame(kind, flags, this.#total, length, control, control.start, control.end);
+    this.#writePieces(message, length);
     if (last) {
-      this.#leaving = undefined;
+      this.#begun = false;
       this.#bulk.shift(sizeOf(message));
     }
     return true;
   }
-}
 
-const NOTHING = new Uint8Array(0);
+  #beginBulk(message: PeerMessage): void {
+    this.#begun = true;
+    this.#total = rawBytes(message);
+    this.#sent = 0;
+    this.#piece = 0;
+    this.#offset = firstOffset(message);
+  }
+
+  /** Writes the `length` raw bytes that come next. */
+  #writePieces(message: PeerMessage, length: number): void {
+    let left = length;
+    while (left > 0) {
+      const piece = pieceOf(message, this.#piece);
+      const to = Math.min(piece.length, this.#offset + left);
+      this.#writer.raw(piece, this.#offset, to);
+      left -= to - this.#offset;
+      this.#offset = to;
+      if (to === piece.length) {
+        this.#piece++;
+        this.#offset = 0;
+      }
+    }
+    this.#sent += length;
+  }
+}
 
 function sizeOf(message: PeerMessage): number {
   return MESSAGE_BYTES + rawBytes(message);
-}
-
-/** Fills `target` with what comes next. */
-function copyPieces(leaving: Leaving, target: Uint8Array): void {
-  let at = 0;
-  while (at < target.length) {
-    const piece = leaving.encoded.pieces[leaving.piece]!;
-    const length = Math.min(piece.length - leaving.offset, target.length - at);
-    target.set(piece.subarray(leaving.offset, leaving.offset + length), at);
-    at += length;
-    leaving.offset += length;
-    if (leaving.offset === piece.length) {
-      leaving.piece++;
-      leaving.offset = 0;
-    }
-  }
-  leaving.sent += target.length;
 }

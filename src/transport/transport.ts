@@ -61,6 +61,8 @@ export function createTransport(options: TransportOptions): Transport {
 class Links implements Transport {
   readonly #shared: Shared;
   readonly #outbound = new Map<NodeId, Outbound>();
+  /** The same, to go through without an iterator. */
+  #links: readonly Outbound[] = [];
   /** All that were accepted, and those whose peer was let in. */
   readonly #accepted = new Set<Inbound>();
   readonly #inbound = new Map<NodeId, Inbound>();
@@ -85,6 +87,7 @@ class Links implements Transport {
     const started = links.filter((link) => this.#outbound.get(link.peer) !== link);
     this.#outbound.clear();
     for (const link of links) this.#outbound.set(link.peer, link);
+    this.#links = links;
     for (const link of started) link.dial();
   }
 
@@ -93,7 +96,7 @@ class Links implements Transport {
   }
 
   flush(): void {
-    for (const link of this.#outbound.values()) link.flush();
+    for (let i = 0; i < this.#links.length; i++) this.#links[i]!.flush();
   }
 
   isUp(peer: NodeId): boolean {
@@ -119,6 +122,7 @@ class Links implements Transport {
     for (const link of this.#outbound.values()) link.close();
     for (const link of this.#accepted) link.close();
     this.#outbound.clear();
+    this.#links = [];
     this.#accepted.clear();
     this.#inbound.clear();
   }

@@ -154,16 +154,34 @@ export function describeNetwork(name: string, make: () => NetworkHarness): void 
       expect([...client.bytes]).toEqual([...Array(256).keys()]);
     });
 
-    it('sends what was written between cork and uncork, in order', async () => {
+    it('has a copy of what was written as soon as nothing is queued', async () => {
       const [client, server] = await pair();
-      client.socket.cork();
-      client.socket.writeLatin1('a');
-      client.socket.write(latin1('b'));
-      client.socket.writeLatin1('c');
-      client.socket.uncork();
-      client.socket.writeLatin1('d');
-      await harness.until(() => server.bytes.length === 4);
-      expect(server.text).toBe('abcd');
+      const sent = Array.from({ length: 40 }, (_, at) => latin1(String(at % 10).repeat(100_000)));
+      const expected = Buffer.concat(sent);
+      for (const bytes of sent) {
+        client.socket.write(bytes);
+        await harness.until(() => client.socket.queued === 0);
+        bytes.fill(0);
+      }
+      await harness.until(() => server.bytes.length === expected.length);
+      expect(server.bytes.equals(expected)).toBe(true);
+    });
+
+    it('tells that all is drained once for each time that something was queued, also when the end was asked for', async () => {
+      const [client, server] = await pair();
+      for (let round = 0; round < 3; round++) {
+        server.socket.pause();
+        client.events.length = 0;
+        const from = server.bytes.length;
+        let sent = 0;
+        for (; client.socket.queued === 0; sent += 1_000_000) client.socket.write(new Uint8Array(1_000_000));
+        for (let more = 0; more < 5; more++, sent += 10) client.socket.writeLatin1('0123456789');
+        if (round === 2) client.socket.end();
+        server.socket.resume();
+        await harness.until(() => server.bytes.length === from + sent && client.has('drain'));
+        await harness.settle();
+        expect(client.events).toEqual(['drain']);
+      }
     });
 
     it('leaves the other direction open after a FIN, then closes both ends once and last', async () => {

@@ -5,8 +5,8 @@ const table = new Uint32Array(256).map((_, byte) => {
   return crc >>> 0;
 });
 
-export function plainCrc32c(bytes: Uint8Array, seed = 0): number {
+export function plainCrc32c(bytes: Uint8Array, seed = 0, from = 0, to = bytes.length): number {
   let crc = ~seed;
-  for (let i = 0; i < bytes.length; i++) crc = table[(crc ^ bytes[i]!) & 255]! ^ (crc >>> 8);
+  for (let i = from; i < to; i++) crc = table[(crc ^ bytes[i]!) & 255]! ^ (crc >>> 8);
   return ~crc >>> 0;
 }

@@ -77,6 +77,8 @@ function sealTests(make: MakeHarness): void {
     const whole = crc32c(bytes);
     for (const cut of [0, 1, 7, 8, 9, 255, 256, 65_536, 100_003]) {
       expect(crc32c(bytes.subarray(cut), crc32c(bytes.subarray(0, cut)))).toBe(whole);
+      expect(crc32c(bytes, crc32c(bytes, 0, 0, cut), cut)).toBe(whole);
+      expect(crc32c(bytes, 0, cut >> 1, cut)).toBe(crc32c(bytes.subarray(cut >> 1, cut)));
     }
   });
 }

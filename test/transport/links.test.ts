@@ -365,8 +365,8 @@ class Hand {
 
   frame(kind: number, control: Uint8Array, total = 0): this {
     const writer = new FrameWriter(plainCrc32c);
-    writer.frame(kind as FrameKind, total > 0 ? FrameFlag.first : FrameFlag.first | FrameFlag.last, control, total, 0);
-    for (const bytes of writer.take()) this.socket.write(bytes);
+    writer.frame(kind as FrameKind, total > 0 ? FrameFlag.first : FrameFlag.first | FrameFlag.last, total, 0, control);
+    this.socket.write(writer.take());
     return this;
   }
 

@@ -3,7 +3,7 @@ import type { Socket, SocketHandlers } from '../../src/env/env.js';
 import { RECORD_HEADER_BYTES, sealRecord } from '../../src/log/record.js';
 import type { Entry } from '../../src/raft/types.js';
 import { MessageReader } from '../../src/transport/codec.js';
-import { type FrameKind, FrameReader } from '../../src/transport/frame.js';
+import { FrameReader } from '../../src/transport/frame.js';
 import type { Hello, PeerMessage } from '../../src/transport/types.js';
 import { plainCrc32c } from '../log/crc32c.js';
 
@@ -70,24 +70,13 @@ export class MemorySocket implements Socket {
   readonly remote = 'memory:1';
   readonly written: Uint8Array[] = [];
   queued = 0;
-  /** System calls: writes outside cork, and uncorks. */
-  calls = 0;
   handlers: SocketHandlers | undefined;
-  #corked = false;
 
   write(bytes: Uint8Array): void {
     this.written.push(bytes);
     this.queued += bytes.length;
-    if (!this.#corked) this.calls++;
   }
   writeLatin1(): void {}
-  cork(): void {
-    this.#corked = true;
-  }
-  uncork(): void {
-    this.#corked = false;
-    this.calls++;
-  }
   pause(): void {}
   resume(): void {}
   end(): void {}
@@ -122,7 +111,7 @@ export class Receiver {
     const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
     const receiver = {
       accepts: (kind: number) => kinds.has(kind),
-      begin: (kind: FrameKind, control: Uint8Array, total: number) => messages.begin(kind, control, total),
+      begin: messages.begin.bind(messages),
     };
     this.#reader = new FrameReader(plainCrc32c, receiver, maxMessageBytes);
     this.#reader.push(greeting);
