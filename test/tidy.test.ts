@@ -4,12 +4,13 @@
  * reader. Sources are read as syntax trees, so that a word in a comment or a string breaks no rule.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { transcript } from './support/transcript.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -204,6 +205,39 @@ describe('the kernel', () => {
   });
 });
 
+describe('the package', () => {
+  const json = (path: string) => JSON.parse(read(path)) as Record<string, Record<string, unknown>>;
+
+  it('is ESM, and its program is what the build makes', () => {
+    const { name, type, bin, scripts } = json('package.json');
+    expect({ name, type, bin }).toEqual({
+      name: 'distributed',
+      type: 'module',
+      bin: { distributed: 'dist/cli/main.js' },
+    });
+    expect(scripts).toMatchObject({ build: 'node scripts/build.mjs', prepack: 'node scripts/prepare.mjs' });
+    for (const script of ['start', 'test', 'test:quick', 'soak', 'faults'])
+      expect(scripts![`pre${script}`], script).toBe('node scripts/prepare.mjs');
+  });
+
+  it('is built by tsc and asc alone', () => {
+    const tools = ['scripts/build.mjs', 'scripts/build-kernel.mjs'].flatMap((path) =>
+      [...read(path).matchAll(/node_modules\/([\w@./-]+)/g)].map((match) => match[1]),
+    );
+    expect([...new Set(tools)].sort()).toEqual(['assemblyscript/bin/asc.js', 'typescript/bin/tsc']);
+  });
+
+  it('is checked by the strict compiler, and its kernel is compiled for shared memory without a runtime', () => {
+    expect(json('tsconfig.json').compilerOptions).toMatchObject({ strict: true, noUncheckedIndexedAccess: true });
+    const kernel = { runtime: 'stub', importMemory: true, sharedMemory: true };
+    expect(json('asconfig.json').options).toMatchObject(kernel);
+  });
+
+  it('has a test run for CI that may be run as it is', () => {
+    expect(statSync(join(root, '.ci/run')).mode & 0o111).toBe(0o111);
+  });
+});
+
 describe('every file', () => {
   const code = ['src', 'assembly', 'test', 'scripts'].flatMap((folder) => filesUnder(folder, '.ts', '.mjs'));
   const texts = [...code, ...readdirSync(root).filter((name) => /\.(md|json|ts)$/.test(name)), '.ci/run'];
@@ -245,9 +279,10 @@ describe('every file', () => {
   });
 
   it('passes the type checker', { timeout: 180_000 }, async () => {
-    const incremental = ['--incremental', '--tsBuildInfoFile', '.cache/test.tsbuildinfo'];
-    await passes('typescript/bin/tsc', '-p', 'test', '--noEmit', ...incremental);
-    await passes('typescript/bin/tsc', '-p', 'assembly', '--noEmit');
+    for (const project of ['test', 'assembly']) {
+      const incremental = ['--incremental', '--tsBuildInfoFile', `.cache/${project}.tsbuildinfo`];
+      await passes('typescript/bin/tsc', '-p', project, '--noEmit', ...incremental);
+    }
   });
 });
 
@@ -259,6 +294,20 @@ async function passes(tool: string, ...args: readonly string[]): Promise<void> {
     const { stdout, stderr } = error as { stdout: string; stderr: string };
     expect.fail(`${tool}: ${stdout}${stderr}`);
   }
+}
+
+/** Titles of the tests and groups in a file, as the source has them: literals that are the first argument of a call of `it` and the like. */
+function titlesOf(path: string): Set<string> {
+  const titles = new Set<string>();
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node) && /^(it|test|describe)\b/.test(node.expression.getText())) {
+      const [title] = node.arguments;
+      if (title && (ts.isStringLiteral(title) || ts.isTemplateLiteral(title))) titles.add(title.getText().slice(1, -1));
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(treeOf(path));
+  return titles;
 }
 
 describe('the reader', () => {
@@ -287,10 +336,41 @@ describe('the reader', () => {
     expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
-  it('finds tests of every folder of tests in the table of ARCHITECTURE.md', () => {
-    const named = [...architecture.matchAll(/`(test\/[^`]*\.ts)`/g)].map((match) => dirname(match[1]!));
-    const folders = filesUnder('test', '.test.ts').map((path) => dirname(path));
-    expect([...new Set(folders)].filter((folder) => !named.includes(folder))).toEqual([]);
+  /** Rows of the table of tests: file and name of a test, which may be empty. */
+  const chapter = /\n## Part, and the tests that hold it\n([\s\S]*?)\n## /.exec(architecture)?.[1] ?? '';
+  const held = [...chapter.matchAll(/^\| .*\| `([^`]+)` \| (.*?) ?\|$/gm)].map(([, file, name]) => ({
+    file: file!,
+    name: name!,
+  }));
+
+  it('finds every test that the table of ARCHITECTURE.md names', () => {
+    expect(held.length).toBe(chapter.match(/^\| .*`/gm)?.length);
+    expect(held.map(({ file }) => file).filter((file) => !existsSync(join(root, file)))).toEqual([]);
+    const lost = held.filter(({ file, name }) => name !== '' && !titlesOf(file).has(name));
+    expect(lost).toEqual([]);
+  });
+
+  it('finds every file of tests in the table of ARCHITECTURE.md', () => {
+    const files = filesUnder('test', '.ts').filter((path) => /\.test\.ts$|\/contract-[^/]*\.ts$/.test(path));
+    expect(files.filter((path) => !held.some(({ file }) => file === path))).toEqual([]);
+  });
+
+  it('finds in the README the two commands, the transcript that tests hold, and each chapter', () => {
+    const readme = read('README.md');
+    for (const command of ['npm start', 'npm test']) expect(readme).toContain(`\n\`\`\`\n${command}\n\`\`\`\n`);
+    const shown = transcript.map(([command, reply]) => `> ${command}\n${reply}\n`).join('');
+    expect(readme).toContain(`\n\`\`\`\n${shown}\`\`\`\n`);
+    for (const chapter of [
+      'Start',
+      'Test',
+      'What it promises',
+      'Run your own cluster',
+      'Commands',
+      'Benchmarks',
+      'Licence',
+    ])
+      expect(readme).toContain(`\n## ${chapter}\n`);
+    expect(read('LICENSE')).toContain('Apache License');
   });
 
   it('finds in the README the table of commands as the program has it', async () => {

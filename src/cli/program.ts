@@ -290,9 +290,10 @@ function addCli(program: Command, finish: (code: number) => void): void {
 }
 
 const statusHelp = `
-With --json: {"members":[{"id":1,"address":"127.0.0.1:8080","reachable":true,"status":{…}}, …]},
-where status is what the node's STATUS answers.
-Exit codes: 0; 1 when nobody answers, or when two nodes differ that must not; 2 a wrong use.`;
+With --json: {"members":[{"id":1,"address":"…","voter":true,"reachable":true,"status":{…}}, …]},
+where status is what the node's STATUS answers; a member that does not answer has a reason instead.
+Exit codes: 0 while the cluster serves, also when some members are dead (told on standard error);
+1 when nobody answers, there is no leader, or two nodes differ that must not; 2 a wrong use.`;
 
 function addStatus(program: Command, finish: (code: number) => void): void {
   program

@@ -1,4 +1,9 @@
-/** `distributed status`: asks one node who the members are, then each of them how it is. */
+/**
+ * `distributed status`: asks one node who the members are, then each of them how it is.
+ *
+ * Its exit code is for scripts: 0 while the cluster serves. A member that is dead does not keep it from that and is told on stderr
+ * alone; without a leader it serves nobody, however many answer.
+ */
 import { type Address, Client, formatAddress, parseAddress } from '../client/client.js';
 
 /** What STATUS answers, as far as it is shown. */
@@ -18,6 +23,7 @@ interface NodeStatus {
 interface Member {
   readonly id: number;
   readonly address: string;
+  readonly voter: boolean;
 }
 
 export interface MemberReport extends Member {
@@ -30,7 +36,7 @@ export interface MemberReport extends Member {
 /** A member that does not answer within this time is unreachable. */
 const timeoutMs = 2_000;
 
-/** Prints the members; resolves with the exit code: 1 when nobody answers, or two states differ that must not. */
+/** Prints the members; resolves with the exit code: 1 when nobody answers, there is no leader, or two states differ that must not. */
 export async function runStatus(
   addresses: readonly Address[],
   json: boolean,
@@ -44,9 +50,10 @@ export async function runStatus(
   }
   const reports = await Promise.all(members.map(reportOf));
   out(json ? `${JSON.stringify({ members: reports })}\n` : formatTable(reports));
-  const diverged = findDivergence(reports);
-  if (diverged) tell(diverged);
-  return diverged || reports.every((report) => !report.reachable) ? 1 : 0;
+  for (const { id, reason } of reports) if (reason) tell(`node ${id} does not answer: ${reason}`);
+  const faults = [findDivergence(reports), lackOfLeader(reports)].filter((fault) => fault !== undefined);
+  for (const fault of faults) tell(fault);
+  return faults.length === 0 ? 0 : 1;
 }
 
 async function findMembers(
@@ -65,12 +72,12 @@ async function findMembers(
   return { members: undefined, reasons };
 }
 
-async function reportOf({ id, address }: Member): Promise<MemberReport> {
+async function reportOf({ id, address, voter }: Member): Promise<MemberReport> {
   try {
     const status = (await ask(parseAddress(address), 'STATUS')) as NodeStatus;
-    return { id, address, reachable: true, status };
+    return { id, address, voter, reachable: true, status };
   } catch (error) {
-    return { id, address, reachable: false, reason: (error as Error).message };
+    return { id, address, voter, reachable: false, reason: (error as Error).message };
   }
 }
 
@@ -144,6 +151,17 @@ function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB'];
   const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
   return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+}
+
+/** A leader that cannot reach a majority steps down, so one that is known of serves. */
+function lackOfLeader(reports: readonly MemberReport[]): string | undefined {
+  if (reports.some((report) => report.status?.leader)) return undefined;
+  const voters = reports.filter((report) => report.voter);
+  const majority = Math.floor(voters.length / 2) + 1;
+  const answering = voters.filter((report) => report.reachable).length;
+  return answering < majority
+    ? `no leader: ${answering} of ${voters.length} members reachable, and a majority is ${majority}`
+    : 'no leader at present: none of the members that answer knows of one';
 }
 
 /** Two nodes that have applied the same entries must have the same state. */

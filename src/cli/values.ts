@@ -109,6 +109,8 @@ function peer(text: string): PeerAddress {
 export function ports(text: string): readonly number[] {
   const list = text.split(',').map(integer(1, 65_535));
   if (new Set(list).size < list.length) throw new InvalidArgumentError('A port is there twice.');
+  if (list.length === 2)
+    throw new InvalidArgumentError('A cluster of two stops when either node does; give one port, or three or more.');
   if (list.length > 9) throw new InvalidArgumentError('More than 9 nodes are too many for one machine.');
   return list;
 }

@@ -201,7 +201,9 @@ class Run implements RunningNode {
     const { peers } = this.#options;
     if (peers && peers.length > 1) {
       const others = peers.filter((p) => p.id !== this.#options.id);
-      this.#options.log('info', `waits for all of ${describe(others)} before the cluster begins`);
+      const { log } = this.#options;
+      if (peers.length === 2) log('warn', 'a cluster of two stops when either node does; three go on without any one');
+      log('info', `waits for all of ${describe(others)} before the cluster begins`);
       this.#transport.connect(others);
     } else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#membership.foundAlone());
   }

@@ -19,8 +19,12 @@ it('distributed bench store measures all three on the same bytes, and gives one 
     expect(row.p99Micros).toBeGreaterThan(0);
     expect(row.maxPauseMs).toBeGreaterThan(0);
     expect(row.bytesPerKey).toBeGreaterThan(60);
+    expect(row.spread).toBeGreaterThanOrEqual(0);
   }
+  expect(report.results.some((row) => row.spread > 0)).toBe(true);
   expect(run.stderr).toContain('results are the same, byte for byte');
+  // Progress while it runs: three repeats of each row.
+  for (const repeat of [1, 2, 3]) expect(run.stderr).toContain(`set in batches of 128, ${repeat} of 3: wasm `);
 });
 
 it('distributed bench store prints a table for people, of the operations asked for', async () => {
@@ -32,6 +36,15 @@ it('distributed bench store prints a table for people, of the operations asked f
   expect(firstWords.filter((word) => word === 'txn').length).toBe(3);
   expect(firstWords).not.toContain('set');
   expect(run.stdout).toMatch(/^wasm +\d+ bytes a key/m);
+});
+
+it('the twin is no poor one: at least half as fast as a bare map that keeps neither versions nor hashes', async () => {
+  const args = ['bench', 'store', '--keys', '50000', '--seconds', '0.05', '--only', 'set,get', '--json'];
+  const run = await runProgram(args, { deadlineMs: 90_000 });
+  const { results } = JSON.parse(run.stdout) as StoreReport;
+  const speed = (store: string, op: string) =>
+    results.find((row) => row.store === store && row.op === op && row.batch === 128)!.opsPerSecond;
+  for (const op of ['set', 'get']) expect(speed('js', op) / speed('map', op), op).toBeGreaterThan(0.5);
 });
 
 it('distributed bench store names a flag that is out of range', async () => {

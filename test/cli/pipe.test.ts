@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { runPiped } from '../../src/cli/pipe.js';
 import { parseAddress } from '../../src/client/address.js';
 import { runProgram, until } from '../support/cluster.js';
+import { transcript } from '../support/transcript.js';
 import { FakeNode, type FakeState } from './fake-node.js';
 
 const nodes: FakeNode[] = [];
@@ -38,9 +39,13 @@ async function pipe(node: FakeNode, input: string): Promise<{ code: number; stdo
 describe('the CLI on a pipe', () => {
   it('gives just the replies, one a line, as the transcript has them', async () => {
     const [node] = await fakes(1);
-    const input = 'SET mykey myvalue\nGET mykey\nBEGIN\nSET key1 value1\nSET key2 value2\nCOMMIT\n';
+    const input = transcript.map(([command]) => `${command}\n`).join('');
     const { code, stdout, stderr } = await runProgram(['cli', node!.address], { input });
-    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'OK\n"myvalue"\nOK\nOK\nOK\nOK\n', stderr: '' });
+    expect({ code, stdout, stderr }).toEqual({
+      code: 0,
+      stdout: transcript.map(([, r]) => `${r}\n`).join(''),
+      stderr: '',
+    });
   });
 
   it('ends with 1 if a reply was ERR', async () => {

@@ -59,6 +59,7 @@ describe('a wrong use is told in one line and ends with 2', () => {
     ['cli --port 8080', /unknown option '--port'/],
     ['status 127.0.0.1:0', /is not an address/],
     ['up --ports 8080,8080', /A port is there twice\.$/],
+    ['up --ports 8080,8081', /A cluster of two stops when either node does; give one port, or three or more\.$/],
     ['up now', /too many arguments/],
     ['bench store --only set,put', /"put" is none of set, get, delete, mixed, txn, encode\.$/],
     ['bench cluster --read-ratio 2', /It should be a number from 0 to 1\.$/],
@@ -84,10 +85,21 @@ describe('every flag can be given by the environment', () => {
     ['DISTRIBUTED_ELECTION', 'x', /'DISTRIBUTED_ELECTION' is invalid/],
     ['DISTRIBUTED_MEMORY_LIMIT', 'x', /'DISTRIBUTED_MEMORY_LIMIT' is invalid/],
     ['DISTRIBUTED_LOG_LEVEL', 'x', /'DISTRIBUTED_LOG_LEVEL' is invalid/],
-  ])('%s', async (name, value, message) => {
-    const { code, stderr } = await distributed('', { [name]: value });
+    ['DISTRIBUTED_PORTS', 'x', /'DISTRIBUTED_PORTS' is invalid/, 'up'],
+    ['DISTRIBUTED_TIMEOUT', 'x', /'DISTRIBUTED_TIMEOUT' is invalid/, 'cli'],
+    ['DISTRIBUTED_RECONNECT', 'x', /'DISTRIBUTED_RECONNECT' is invalid/, 'cli'],
+  ])('%s', async (name, value, message, command = '') => {
+    const { code, stderr } = await distributed(command, { [name]: value });
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
+  });
+
+  it('DISTRIBUTED_DATA_DIR and DISTRIBUTED_INSECURE', async () => {
+    const env = { DISTRIBUTED_DATA_DIR: '/nowhere/at/all', DISTRIBUTED_INSECURE: '1', DISTRIBUTED_HOST: '0.0.0.0' };
+    // Far enough to know the folder and to have listened; a node 2 alone goes no further.
+    const { code, stderr } = await distributed('--id 2 --port 0', env);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^distributed: node 2 has no data folder yet \(\/nowhere\/at\/all\).*--peers.*\n$/);
   });
 
   it('but the flag wins', async () => {
@@ -115,6 +127,32 @@ describe('--help', () => {
     const { code, stdout } = await distributed(`${command} --help`);
     expect(code).toBe(0);
     expect(stdout).toMatch(/Examples:|Exit codes/);
+  });
+
+  it('tells the defaults', async () => {
+    const told = async (command: string) => (await distributed(`${command} --help`)).stdout.replace(/\s+/g, ' ');
+    const node = await told('');
+    for (const [name, value] of [
+      ['--id', '1'],
+      ['--port', '8080'],
+      ['--request-timeout', '5s'],
+      ['--transaction-timeout', '30s'],
+      ['--store', '"wasm"'],
+    ])
+      expect(node).toMatch(new RegExp(`${name} [^)]*\\(.*?default: ${value}, env: `));
+    for (const command of ['cli', 'status']) expect(await told(command)).toContain('(default: 127.0.0.1:8080)');
+    const store = await told('bench store');
+    for (const text of ['--keys <n> keys in the store (default: 200000)', '(default: 100)', '(default: 0.3)'])
+      expect(store).toContain(text);
+    const cluster = await told('bench cluster');
+    for (const [name, value] of [
+      ['clients', 100],
+      ['pipeline', 1],
+      ['read-ratio', 0],
+      ['seconds', 5],
+      ['value-size', 100],
+    ])
+      expect(cluster).toMatch(new RegExp(`--${name} <\\w+> [^(]*\\(default: ${value}\\)`));
   });
 
   it('fits a terminal of 100 columns', async () => {

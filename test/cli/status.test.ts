@@ -8,12 +8,12 @@ afterEach(() => {
   for (const node of nodes.splice(0)) node.kill();
 });
 
-const status = (id: number, stateHash = '00000000000000aa', applied = 42) =>
+const status = (id: number, stateHash = '00000000000000aa', applied = 42, leader: number | null = 1) =>
   JSON.stringify({
     id,
-    role: id === 1 ? 'leader' : 'follower',
+    role: leader === id ? 'leader' : 'follower',
     term: 3,
-    leader: 1,
+    leader,
     commit: 42,
     applied,
     keys: 17,
@@ -63,7 +63,8 @@ describe('status', () => {
       ` 3  ${members[2]!.address.padEnd(width)}  unreachable`,
       '',
     ]);
-    expect({ code, told }).toEqual({ code: 0, told: [] });
+    const told3 = `node 3 does not answer: ${members[2]!.address}: connection refused`;
+    expect({ code, told }).toEqual({ code: 0, told: [told3] });
   });
 
   it('gives all that the nodes answer as JSON', async () => {
@@ -74,6 +75,7 @@ describe('status', () => {
       members: members.map((node, i) => ({
         id: i + 1,
         address: node.address,
+        voter: true,
         reachable: true,
         status: JSON.parse(status(i + 1)),
       })),
@@ -96,6 +98,20 @@ describe('status', () => {
       code: 1,
       out: '',
       told: [`no node answers: ${members[0]!.address}: connection refused`],
+    });
+  });
+
+  it('says so and ends with 1 when there is no leader: a majority is dead, or nobody is elected', async () => {
+    const members = await cluster([status(1, undefined, 42, null), status(2), status(3)]);
+    members[1]!.kill();
+    members[2]!.kill();
+    const lonely = await show([members[0]!]);
+    expect(lonely.code).toBe(1);
+    expect(lonely.told.at(-1)).toBe('no leader: 1 of 3 members reachable, and a majority is 2');
+    const electing = await show(await cluster([1, 2, 3].map((id) => status(id, undefined, 42, null))));
+    expect({ code: electing.code, told: electing.told }).toEqual({
+      code: 1,
+      told: ['no leader at present: none of the members that answer knows of one'],
     });
   });
 

@@ -2,6 +2,7 @@ import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { temporaryFolder, until } from '../support/cluster.js';
+import { transcript } from '../support/transcript.js';
 import { FakeNode, type FakeState } from './fake-node.js';
 import { PseudoTerminal } from './pseudo-terminal.js';
 
@@ -34,38 +35,23 @@ function open(node: FakeNode, history = ''): PseudoTerminal {
   return terminal;
 }
 
-const transcript = [
-  '> SET mykey myvalue',
-  'OK',
-  '> GET mykey',
-  '"myvalue"',
-  '> BEGIN',
-  'OK',
-  '> SET key1 value1',
-  'OK',
-  '> SET key2 value2',
-  'OK',
-  '> COMMIT',
-  'OK',
-  '>',
-].join('\n');
+const shown = `${transcript.map(([command, reply]) => `> ${command}\n${reply}\n`).join('')}>`;
 
 describe('the CLI on a terminal', () => {
   it('shows the transcript as the design has it', async () => {
     const [node] = await fakes(1);
     const terminal = open(node!);
     await terminal.shows('>');
-    const lines = transcript.split('\n').filter((line) => line.startsWith('> '));
-    for (const line of lines) {
-      terminal.type(`${line.slice(2)}\r`);
+    for (const [line] of transcript) {
+      terminal.type(`${line}\r`);
       await until(
         `an answer to ${line}`,
         10_000,
         () => terminal.screen.endsWith('\n>') && terminal.screen.includes(line),
       );
     }
-    await terminal.shows(transcript);
-    expect(terminal.screen).toBe(transcript);
+    await terminal.shows(shown);
+    expect(terminal.screen).toBe(shown);
   });
 
   it('leaves with Ctrl-D and with QUIT, with exit code 0', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { freePort, Program, program, removeFolder, temporaryFolder, until } from '../support/cluster.js';
 import { exchange } from '../support/line-client.js';
+import { transcript } from '../support/transcript.js';
 import { PseudoTerminal } from './pseudo-terminal.js';
 
 const folders: string[] = [];
@@ -162,19 +163,13 @@ describe('a cluster under the supervisor', () => {
     const terminal = new PseudoTerminal(here.args, { DISTRIBUTED_HISTORY: '' });
     ended.push(() => terminal.kill());
     await terminal.shows('leaves and stops the nodes.\n>', 30_000);
-    const transcript = [
-      ['SET mykey myvalue', 'OK'],
-      ['GET mykey', '"myvalue"'],
-      ['BEGIN', 'OK'],
-      ['SET key1 value1', 'OK'],
-      ['SET key2 value2', 'OK'],
-      ['COMMIT', 'OK'],
-    ].map(([line, reply]) => ({ line, shown: `> ${line}\n${reply}\n` }));
-    for (const { line, shown } of transcript) {
+    let shown = '';
+    for (const [line, reply] of transcript) {
       terminal.type(`${line}\r`);
+      shown += `> ${line}\n${reply}\n`;
       await terminal.shows(`${shown}>`);
     }
-    expect(terminal.screen).toContain(`nodes.\n${transcript.map(({ shown }) => shown).join('')}>`);
+    expect(terminal.screen).toContain(`nodes.\n${shown}>`);
     terminal.type('SET dropped');
     await until('it is typed', 5_000, () => terminal.screen.includes('> SET dropped'));
     terminal.type('\x03');

@@ -25,7 +25,8 @@ describe('values of flags', () => {
 
   it('reads ranges, lists of ports and lists of peers', () => {
     expect(values.durationRange(10, 1_000)('400-800')).toEqual([400, 800]);
-    expect(values.ports('8080,8081')).toEqual([8080, 8081]);
+    expect(values.ports('8080')).toEqual([8080]);
+    expect(values.ports('8080,8081,8082')).toEqual([8080, 8081, 8082]);
     expect(values.peers('1=127.0.0.1:8080, 2=[::1]:8081,3=db.example:8082')).toEqual([
       { id: 1, address: '127.0.0.1:8080' },
       { id: 2, address: '[::1]:8081' },

@@ -29,6 +29,19 @@ describe('distributed bench cluster', () => {
     expect(report.counters.commands.sets).toBeGreaterThan(1000);
     expect(report.counters.commands.gets).toBeGreaterThan(1000);
   });
+
+  it('measures a cluster that it is given, and prints a table with percentiles, errors and the use of its own process', async () => {
+    cluster = await Cluster.start();
+    const args = ['--clients', '4', '--seconds', '0.2', '--value-size', '10', '--keys', '50', '--read-ratio', '0.5'];
+    const run = await runProgram(['bench', 'cluster', ...cluster.nodes.map((node) => node.address), ...args]);
+    expect(run.code, run.stderr).toBe(0);
+    expect(run.stdout).toMatch(/^4 clients, 1 under way on each, values of 10 bytes, 50 % reads$/m);
+    expect(run.stdout).toMatch(
+      /ops\/s +p50 ms +p90 +p99 +p99\.9 +max +errors +clients use of a core\ncluster +\d+ +[\d. ]+ %$/m,
+    );
+    expect(run.stdout).toMatch(/^kernel counters: exactly the commands served/m);
+    expect((await cluster.settled()).map((status) => status.keys)).toEqual([50, 50, 50]);
+  });
 });
 
 describe('the JavaScript heap', () => {

@@ -1,8 +1,13 @@
-import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commands } from '../../src/protocol/commands.js';
+import { encodeHello } from '../../src/transport/codec.js';
+import { FrameFlag, FrameKind, FrameWriter, greeting } from '../../src/transport/frame.js';
+import { plainCrc32c } from '../log/crc32c.js';
 import { Cluster, type NodePlace, residentBytes, runProgram, until } from '../support/cluster.js';
 import { exchange } from '../support/line-client.js';
+import { netcat } from '../support/netcat.js';
+import { transcript } from '../support/transcript.js';
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -10,15 +15,6 @@ beforeAll(async () => {
 });
 afterAll(() => cluster?.stop());
 
-/** The transcript that the README promises: commands and replies. */
-const transcript: readonly (readonly [string, string])[] = [
-  ['SET mykey myvalue', 'OK'],
-  ['GET mykey', '"myvalue"'],
-  ['BEGIN', 'OK'],
-  ['SET key1 value1', 'OK'],
-  ['SET key2 value2', 'OK'],
-  ['COMMIT', 'OK'],
-];
 const commandsText = transcript.map(([command]) => `${command}\n`).join('');
 const repliesText = transcript.map(([, reply]) => `${reply}\n`).join('');
 
@@ -49,17 +45,42 @@ describe('the transcript holds byte for byte', () => {
   });
 
   it('through nc, which sends FIN and is answered first', async () => {
-    const child = spawn('nc', ['-q1', '127.0.0.1', String(cluster.nodes[2]!.port)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    let text = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-    });
-    child.stdin.end('SET a b\nGET a\n');
-    await new Promise((resolve) => child.once('close', resolve));
+    const text = await netcat(cluster.nodes[2]!.port, 'SET a b\nGET a\n');
     expect(text).toBe('OK\n"b"\n');
   });
+});
+
+it('STATUS, MEMBERS and HELP are one line of JSON, from every node', async () => {
+  await cluster.leader();
+  const members = cluster.nodes.map(({ id, address }) => ({ id, address, voter: true }));
+  for (const node of cluster.nodes) {
+    const client = await node.connect();
+    const [status, listed, help, one] = await client.askAll(['STATUS', 'MEMBERS', 'HELP', 'HELP SET']);
+    client.close();
+    expect(JSON.parse(listed!)).toEqual(members);
+    expect(JSON.parse(status!)).toMatchObject({
+      id: node.id,
+      role: expect.stringMatching(/^(leader|follower)$/),
+      term: expect.any(Number),
+      leader: expect.any(Number),
+      commit: expect.any(Number),
+      applied: expect.any(Number),
+      revision: expect.any(Number),
+      keys: expect.any(Number),
+      stateHash: expect.stringMatching(/^[0-9a-f]{16}$/),
+      memory: expect.any(Object),
+      counters: {
+        parsed: expect.any(Number),
+        encoded: expect.any(Number),
+        checked: expect.any(Number),
+        applied: expect.any(Number),
+      },
+      members,
+    });
+    const names = (JSON.parse(help!) as string[]).map((line) => line.split(' ')[0]);
+    expect(names).toEqual(expect.arrayContaining(commands.map((command) => command.name)));
+    expect((JSON.parse(one!) as string[]).join(' ')).toContain('SET key value [NX|XX]');
+  }
 });
 
 describe('the CLI piped', () => {
@@ -133,6 +154,53 @@ describe('a connection that begins with something else gets one error line, is c
     expect(endedByServer).toBe(true);
     expect(text).toMatch(/^ERR [a-z-]+ [^\n]+\n$/);
     expect((await exchange(node.port, ['GET evil\n'])).text).toBe('(nil)\n');
+  });
+});
+
+describe('a peer that sends what makes no sense', () => {
+  const frame = (kind: FrameKind, control: Uint8Array, total = 0): Uint8Array => {
+    const writer = new FrameWriter(plainCrc32c);
+    writer.frame(kind, FrameFlag.first | (total > 0 ? 0 : FrameFlag.last), control, total, 0);
+    return Buffer.concat(writer.take());
+  };
+  const flipped = (bytes: Uint8Array): Uint8Array => bytes.with(-1, bytes.at(-1)! ^ 1);
+  const hello = encodeHello({
+    protocol: 1,
+    id: 2,
+    address: '127.0.0.1:1',
+    identity: new Uint8Array(16),
+    starts: 1,
+    nonce: 1,
+    founding: {
+      clusterId: new Uint8Array(16).fill(7),
+      members: [{ id: 2, address: '127.0.0.1:1', identity: new Uint8Array(16) }],
+    },
+    peers: [],
+  });
+  it.each([
+    [
+      'a malformed frame',
+      flipped(frame(FrameKind.hello, hello)),
+      /closed the link from 127\.0\.0\.1: .*CRC of a frame/,
+    ],
+    [
+      'a frame that is too large',
+      frame(FrameKind.hello, hello, 2 ** 31),
+      /closed the link from 127\.0\.0\.1: message of \d+ bytes, more than/,
+    ],
+    [
+      'a hello of another cluster',
+      frame(FrameKind.hello, hello),
+      /refused node 2 at 127\.0\.0\.1:1: .*another cluster/,
+    ],
+  ])('is closed with one line in the log: %s', async (_name, bytes, expected) => {
+    const node = cluster.nodes[0]!;
+    const { endedByServer } = await exchange(node.port, [greeting(), bytes], { fin: false });
+    expect(endedByServer).toBe(true);
+    expect((await exchange(node.port, ['PING\n'])).text).toBe('PONG\n');
+    const told = node.run!.stderr.split('\n').filter((line) => expected.test(line));
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/ warn /);
   });
 });
 

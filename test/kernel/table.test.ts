@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Build, builds, bytesOf, del, set, TestKernel } from './support.js';
@@ -24,6 +25,15 @@ function inBatches(kernel: TestKernel, operations: Buffer[], size = 500): void {
 function numbered(from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, i) => `key ${from + i}`);
 }
+
+test('a slot that readers look at is written by one atomic store', () => {
+  const source = readFileSync(new URL('../../assembly/table.ts', import.meta.url), 'utf8');
+  for (const name of ['setSlot', 'clearSlot', 'insertSlot']) {
+    const body = new RegExp(`function ${name}\\([\\s\\S]*?\\n}\\n`).exec(source)![0];
+    expect(body.match(/(?<!atomic\.)store<u64>\(/g), name).toBe(null);
+    expect(body.match(/atomic\.store<u64>\(slot/g), name).toHaveLength(1);
+  }
+});
 
 describe.each(builds)('the table of the %s kernel', (build: Build) => {
   test('it grows from one page to many keys with every key found at each moment', () => {

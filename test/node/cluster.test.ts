@@ -1,5 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { JsStore } from '../../src/store/js-store.js';
 import { SimCluster, type SimNode } from './sim-cluster.js';
+
+afterEach(() => vi.restoreAllMocks());
 
 function three(seed: number | string, options = {}): { cluster: SimCluster; nodes: [SimNode, SimNode, SimNode] } {
   const cluster = new SimCluster(seed, ['wasm', 'js', 'wasm'], options);
@@ -14,6 +17,10 @@ async function leader(cluster: SimCluster): Promise<SimNode> {
   }
   throw new Error('nobody leads');
 }
+
+/** Lines in which nodes say that they lead. */
+const ledTerms = (cluster: SimCluster): string[] =>
+  cluster.nodes.flatMap((node) => node.lines.filter((line) => line.includes('leader of term')));
 
 describe('a cluster of three in a simulated world', () => {
   it('founds itself, elects a leader, and answers from every node', async () => {
@@ -88,5 +95,90 @@ describe('a cluster of three in a simulated world', () => {
     expect(await cluster.ask(nodes[1], `DEL ${'a '.repeat(2_500_000)}`, 30_000)).toMatch(/^ERR too-large/);
     expect(await cluster.ask(nodes[0], 'GET a')).toBe('"1"');
     cluster.assertHealthy();
+  });
+
+  it('lets no vote leave before it is on disk', async () => {
+    // Each world twice: its first election comes out the same way, so one time the voter is the node whose disk fails.
+    for (const [seed, failing] of [1, 2, 3].flatMap((n) => [0, 1].map((place) => [`vote ${n}`, place] as const))) {
+      const { cluster } = three(seed);
+      const old = await leader(cluster);
+      const broken = cluster.nodes.filter((node) => node !== old)[failing]!;
+      await cluster.world.play(() => false, 100);
+      const ledBefore = ledTerms(cluster);
+      broken.disk.fail('write', 1, 'io', (path) => path.includes('vote-'));
+      cluster.crash(old, 'kill');
+      expect(await cluster.world.play(() => broken.failure !== undefined, 5_000)).toBe(true);
+      await cluster.world.play(() => false, 300);
+      expect(ledTerms(cluster)).toEqual(ledBefore);
+    }
+  });
+
+  it('tells within the request time-out that the quorum is gone: UNKNOWN of a write that had left, ERR of the rest', async () => {
+    const { cluster } = three('quorum');
+    const last = await leader(cluster);
+    expect(await cluster.ask(last, 'SET a 1')).toBe('OK');
+    for (const node of cluster.nodes) if (node !== last) cluster.crash(node, 'kill');
+    const asked = cluster.world.now;
+    const lines = ['SET a 2', 'GET a', 'BEGIN', 'COUNT'];
+    const replies: (string | undefined)[] = [];
+    const tookMs: number[] = [];
+    for (const [i, line] of lines.entries())
+      cluster.client(last).send(line, (reply) => {
+        replies[i] = reply;
+        tookMs.push(cluster.world.now - asked);
+      });
+    expect(await cluster.world.play(() => tookMs.length === lines.length, 6_000)).toBe(true);
+    expect(replies[0]).toMatch(/^UNKNOWN timeout /);
+    for (const reply of replies.slice(1)) expect(reply).toMatch(/^ERR (timeout|no-leader) /);
+    // The node looks once a tick, and a reply is a packet under way.
+    expect(Math.max(...tookMs)).toBeLessThan(5_000 + 200);
+    expect(JSON.parse((await cluster.ask(last, 'STATUS'))!)).toMatchObject({ leader: null });
+  });
+});
+
+describe('a single node in a simulated world', () => {
+  function one(kind: 'wasm' | 'js' = 'wasm'): { cluster: SimCluster; node: SimNode } {
+    const cluster = new SimCluster('single', [kind]);
+    cluster.startAll();
+    return { cluster, node: cluster.nodes[0]! };
+  }
+  const number = (status: string | undefined, name: string): number =>
+    Number(new RegExp(`"${name}":(\\d+)`).exec(status!)![1]);
+
+  it('rolls a transaction back that is idle for 30 s, and none that is used', async () => {
+    const { cluster, node } = one();
+    const [idle, used] = [cluster.client(node), cluster.client(node)];
+    for (const client of [idle, used])
+      for (const line of ['BEGIN', 'SET a 1']) expect(await client.ask(line)).toBe('OK');
+    await cluster.world.play(() => false, 29_000);
+    expect(await used.ask('GET a')).toBe('"1"');
+    expect(number(await cluster.ask(node, 'STATUS'), 'transactions')).toBe(2);
+    await cluster.world.play(() => false, 2_500);
+    expect(number(await cluster.ask(node, 'STATUS'), 'transactions')).toBe(1);
+    expect(await idle.ask('COMMIT')).toMatch(/^ERR aborted the transaction was idle for too long/);
+    expect(await used.ask('COMMIT')).toBe('OK');
+  });
+
+  it('makes few entries of what many clients ask for at once', async () => {
+    const { cluster, node } = one();
+    expect(await cluster.ask(node, 'SET a 1')).toBe('OK');
+    const before = number(await cluster.ask(node, 'STATUS'), 'commit');
+    let replies = 0;
+    for (let i = 0; i < 300; i++)
+      cluster.client(node).send(`SET k${i} 1`, (reply) => (replies += Number(reply === 'OK')));
+    expect(await cluster.world.play(() => replies === 300, 5_000)).toBe(true);
+    expect(number(await cluster.ask(node, 'STATUS'), 'commit') - before).toBeLessThan(60);
+  });
+
+  it('stops with a clear reason, and answers nobody, when its store has no memory for an entry', async () => {
+    const { cluster, node } = one('js');
+    expect(await cluster.ask(node, 'SET a 1')).toBe('OK');
+    const client = cluster.client(node);
+    vi.spyOn(JsStore.prototype, 'apply').mockReturnValue('no-memory');
+    const replies: (string | undefined)[] = [];
+    client.send('SET a 2', (reply) => replies.push(reply));
+    expect(await cluster.world.play(() => node.failure !== undefined && client.closed, 5_000)).toBe(true);
+    expect(node.failure).toMatch(/out of memory: entry \d+ does not fit; give this node more and start it again/);
+    expect(replies).toEqual([undefined]);
   });
 });

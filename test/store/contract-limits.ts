@@ -112,6 +112,28 @@ function lineTests(make: MakeHarness): void {
     expect(h.take(c)).toBe('(integer) 0\n');
   });
 
+  test('the default limits of a line and a reply are 8 MiB, exactly', () => {
+    const h = make();
+    const [c, longer] = [h.open(), h.open()];
+    const limit = 8 * 1024 ** 2;
+    // A list of nine values is longer than they are by 28: quotes, commas, brackets.
+    const each = Math.floor((limit - 28) / 9);
+    const last = limit - 28 - 8 * each;
+    const sized = { a: each, b: last, c: last + 1 };
+    for (const [key, bytes] of Object.entries(sized)) h.send(c, `SET ${key} ${'v'.repeat(bytes)}\n`);
+    h.discard(c);
+    h.send(c, 'MGET a a a a a a a a b\n');
+    expect(h.discarded(c)).toBe(limit + 1);
+    const tooLong = 'ERR too-large reply of more than 8388608 bytes; ask for less at a time\n';
+    h.send(c, 'MGET a a a a a a a a c\n');
+    expect(h.discarded(c)).toBe(limit + 1 + tooLong.length);
+    const line = (bytes: number) => `SET k "${' '.repeat(bytes - 8)}"\n`;
+    expect(h.send(longer, line(limit))).toMatch(/^ERR too-large value of /);
+    expect(h.send(longer, line(limit + 1))).toBe(
+      'ERR too-large line of more than 8388608 bytes; closing the connection\n',
+    );
+  });
+
   test('more input than any buffer holds is parsed all the same', () => {
     const h = make();
     const c = h.open();

@@ -40,8 +40,14 @@ function padded(bytes: Uint8Array): Uint8Array {
 
 /** One operation; `value` as bytes or as text. */
 export function operation(code: number, key: string, value: string | Uint8Array = '', flags = 0): Uint8Array {
-  const body = typeof value === 'string' ? bytesOf(value) : value;
-  return join(u32(code | (flags << 8), key.length, body.length), padded(join(bytesOf(key), body)));
+  const bytes = Buffer.from(new ArrayBuffer(12 + ((key.length + value.length + 3) & -4)));
+  bytes.writeUInt32LE(code | (flags << 8), 0);
+  bytes.writeUInt32LE(key.length, 4);
+  bytes.writeUInt32LE(value.length, 8);
+  bytes.write(key, 12, 'latin1');
+  if (typeof value === 'string') bytes.write(value, 12 + key.length, 'latin1');
+  else bytes.set(value, 12 + key.length);
+  return bytes;
 }
 
 export const set = (key: string, value: string, flags = 0) => operation(1, key, value, flags);

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { StoreEvent, type StoreSink } from '../../src/store/store.js';
 import { WasmStore } from '../../src/store/wasm-store.js';
+import { sized } from '../support/sizes.js';
 import { bytesOf, Harness, testOptions, textOf } from './harness.js';
 
 const builds = ['debug', 'release'] as const;
@@ -123,26 +124,6 @@ describe.each(builds)('memory of the %s kernel', (build) => {
     expect(h.store.open()).toBe(c);
   });
 });
-
-test('clients cannot take all memory: input and commands are refused, and the store goes on', () => {
-  const h = harness('release');
-  const clients = Array.from({ length: 20 }, () => h.open());
-  const chunk = new Uint8Array(4_000_000).fill(0x78);
-  chunk[chunk.length - 1] = 0x0a;
-  // Held back, and fed all the same: what a node never does.
-  for (const c of clients) h.store.pause(c, true);
-  for (let i = 0; i < 16; i++) {
-    for (const c of clients) h.store.feed(c, chunk);
-  }
-  h.store.ingest(1);
-  expect(h.store.stats().reservedBytes).toBeLessThan(1_400_000_000);
-  const other = h.open();
-  expect(h.send(other, 'SET a 1\nGET a\n')).toMatch(/^(?:OK\n"1"\n|ERR .*\n)/);
-  for (const c of clients) h.store.close(c);
-  h.run();
-  expect(h.send(h.open(), 'SET a 2\nGET a\n')).toBe('OK\n"2"\n');
-  expect(usedBytes(h)).toBeLessThan(1_000_000);
-}, 60_000);
 
 describe.each(builds)('calls of the %s kernel', (build) => {
   test('may be made from inside drain, by the sink', () => {
@@ -295,7 +276,7 @@ describe.each(builds)('calls of the %s kernel', (build) => {
     expect(h.send(c, 'KEYS k3999 LIMIT 2\n')).toBe('["k3999","k39990"]\n');
   });
 
-  test('of a transaction of 100,000 writes cost no more a command than of one of 5,000', () => {
+  test('of a transaction of many writes cost no more a command than of one of few', () => {
     const h = harness(build);
     const c = h.open();
     const cost = (writes: number): number => {
@@ -311,7 +292,7 @@ describe.each(builds)('calls of the %s kernel', (build) => {
     };
     cost(5_000);
     const few = Math.min(cost(5_000), cost(5_000), cost(5_000));
-    const many = Math.min(cost(100_000), cost(100_000));
+    const many = Math.min(cost(sized(100_000, 50_000)), cost(sized(100_000, 50_000)));
     expect(many / few).toBeLessThan(8);
   });
 

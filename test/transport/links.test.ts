@@ -388,6 +388,18 @@ describe('nonsense on a link', () => {
     expect(two.messages).toEqual([]);
   });
 
+  it('closes that link with one line when a message is larger than any may be', () => {
+    connected();
+    const hand = new Hand().hello();
+    until(() => hand.received.length > 20);
+    hand.frame(FrameKind.append, Uint8Array.of(0x95, 1, 0, 0, 0, 1), 67_108_865);
+    until(() => hand.closed);
+    expect(two.warnings).toEqual([
+      'closed the link from node 1 at node1:8080: message of 67108865 bytes, more than 67108864',
+    ]);
+    expect(two.links).toEqual(['1 up']);
+  });
+
   it('closes a connection that sends a message before its hello, without memory for it', () => {
     const hand = new Hand();
     hand.socket.write(greeting());
