@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/cluster/**', 'test/**/*.long.test.ts', 'test/log/crash.test.ts', 'test/log/rot.test.ts'],
+    exclude: ['test/cluster/**', 'test/**/*.long.test.ts', 'test/log/crash*.test.ts', 'test/log/rot.test.ts'],
     maxWorkers: 2,
     testTimeout: 30_000,
   },

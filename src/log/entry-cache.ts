@@ -1,4 +1,6 @@
 /** The newest entries' bytes in memory: a run without gaps that ends with the last entry of the log. */
+const NONE = new Uint8Array(0);
+
 export class EntryCache {
   #records: Uint8Array[] = [];
   /** Place of the first record in `#records`: what lies before it was evicted. */
@@ -35,18 +37,28 @@ export class EntryCache {
     this.#bytes += bytes.length;
   }
 
+  /** Forgets the entries up to `index`. */
+  forget(index: number): void {
+    while (this.#first <= index && this.#head < this.#records.length) this.#dropFirst();
+    this.#tidy();
+  }
+
   /** Forgets the oldest entries until at most `bytes` are held, but none from `pinned` on. */
   evict(bytes: number, pinned: number): void {
-    const empty = new Uint8Array(0);
-    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#records.length) {
-      this.#bytes -= this.#records[this.#head]!.length;
-      this.#records[this.#head] = empty;
-      this.#head++;
-      this.#first++;
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#records.length) {
-      this.#records = this.#records.slice(this.#head);
-      this.#head = 0;
-    }
+    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#records.length) this.#dropFirst();
+    this.#tidy();
+  }
+
+  #dropFirst(): void {
+    this.#bytes -= this.#records[this.#head]!.length;
+    this.#records[this.#head] = NONE;
+    this.#head++;
+    this.#first++;
+  }
+
+  #tidy(): void {
+    if (this.#head <= 1024 || this.#head * 2 <= this.#records.length) return;
+    this.#records = this.#records.slice(this.#head);
+    this.#head = 0;
   }
 }
