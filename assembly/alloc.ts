@@ -6,7 +6,8 @@
  *     state, at ALLOC_STATE
  *      0  u64  bytes of blocks in use, rounded up to their class or to whole pages
  *      8  u32  blocks in use
- *     16  u32  80 lists of pages that have room for a block, by class
+ *     12  u32  records among them
+ *     16  u32  160 lists of pages that have room for a block: for 80 classes, then for those of records
  *
  *     a block in the debug build (the release build has only its data)
  *      0  u32  bytes asked for
@@ -14,6 +15,9 @@
  *      8  u32  the same
  *     12  u32  the same
  *     16       data, then the canary once more (4 bytes, not aligned)
+ *
+ * Records have pages and runs of their own (`allocRecord`; PAGE_CLASS is then the class + 80, of a run just 80): so all of
+ * them can be given back by the page (`freeRecords`), and moved out of pages that hold nothing else (`compact.ts`).
  *
  * A page's free blocks are a list through their first words; blocks never used are cut from the page in order, so that
  * what is loaded first lies in sequence. A page that becomes empty goes back to the common pool, unless it is the only
@@ -23,8 +27,10 @@
 import { ALLOC_STATE, HEAP_BASE } from './layout';
 import { check, FAIL_ACCOUNTING, FAIL_CANARY, FAIL_FREE } from './memory';
 import {
+  firstHeapPage,
   givePages,
   KIND_BLOCKS,
+  KIND_FREE,
   KIND_RUN,
   PAGE_BUMP,
   PAGE_BYTES,
@@ -36,14 +42,17 @@ import {
   PAGE_USED,
   pageEntry,
   pageOf,
+  segmentPages,
   takePages,
   totalPages,
 } from './pages';
 
 export const AS_BYTES: u32 = 0;
 export const AS_BLOCKS: u32 = 8;
+export const AS_RECORDS: u32 = 12;
 export const AS_PAGES: u32 = 16;
 export const CLASSES: u32 = 80;
+export const LISTS: u32 = 2 * CLASSES;
 export const LARGEST_BLOCK: u32 = 32768;
 export const LARGEST_RUN: u32 = 64 << 20;
 
@@ -80,10 +89,19 @@ export function roundUp(n: u32): u32 {
 /** A block of `bytes` bytes at a multiple of 16, or 0 when memory is exhausted. Its content is undefined. */
 export function alloc(bytes: u32): u32 {
   if (CHECKS) {
-    const block = allocBlock(bytes + GUARD_BEFORE + GUARD_AFTER);
+    const block = allocBlock(bytes + GUARD_BEFORE + GUARD_AFTER, 0);
     return block == 0 ? 0 : guard(block, bytes);
   }
-  return allocBlock(bytes);
+  return allocBlock(bytes, 0);
+}
+
+/** The same for a record. */
+export function allocRecord(bytes: u32): u32 {
+  if (CHECKS) {
+    const block = allocBlock(bytes + GUARD_BEFORE + GUARD_AFTER, CLASSES);
+    return block == 0 ? 0 : guard(block, bytes);
+  }
+  return allocBlock(bytes, CLASSES);
 }
 
 /** Gives a block back. */
@@ -104,6 +122,24 @@ export function usedBytes(): u64 {
 export function usedBlocks(): u32 {
   return load<u32>(ALLOC_STATE, AS_BLOCKS);
 }
+/** Records that take memory, old versions and those that wait to be freed included. */
+export function usedRecords(): u32 {
+  return load<u32>(ALLOC_STATE, AS_RECORDS);
+}
+
+/** The class of a page of blocks, from its list. */
+// @ts-ignore: decorator
+@inline
+function listClass(list: u32): u32 {
+  return list >= CLASSES ? list - CLASSES : list;
+}
+
+/** Whether a page of blocks, or a run that begins with it, is of records. */
+// @ts-ignore: decorator
+@inline
+export function isRecordPage(entry: u32): bool {
+  return <u32>load<u8>(entry, PAGE_CLASS) >= CLASSES;
+}
 
 /** Checked and cheap: whether `ptr` can be a block. */
 // @ts-ignore: decorator
@@ -112,12 +148,16 @@ function isBlock(ptr: u32): bool {
   return ptr >= HEAP_BASE && (ptr & 15) == 0 && pageOf(ptr) < totalPages();
 }
 
-function allocBlock(n: u32): u32 {
-  if (n > LARGEST_BLOCK) return allocRun(n);
+/** `family`: CLASSES for records, else 0. */
+// @ts-ignore: decorator
+@inline
+function allocBlock(n: u32, family: u32): u32 {
+  if (n > LARGEST_BLOCK) return allocRun(n, family);
   const c = classOf(max<u32>(n, 1));
-  let page = load<u32>(ALLOC_STATE + (c << 2), AS_PAGES);
+  const list = c + family;
+  let page = load<u32>(ALLOC_STATE + (list << 2), AS_PAGES);
   if (page == 0) {
-    page = newPage(c);
+    page = newPage(list);
     if (page == 0) return 0;
   }
   const size = classBytes(c);
@@ -133,8 +173,9 @@ function allocBlock(n: u32): u32 {
     store<u32>(entry, after + size <= (page + 1) << 16 ? after : 0, PAGE_BUMP);
   }
   store<u16>(entry, load<u16>(entry, PAGE_USED) + 1, PAGE_USED);
-  if (next == 0 && load<u32>(entry, PAGE_BUMP) == 0) unlinkPage(c, page, entry);
+  if (next == 0 && load<u32>(entry, PAGE_BUMP) == 0) unlinkPage(list, page, entry);
   count(<i64>size, 1);
+  if (family != 0) countRecords(1);
   return block;
 }
 
@@ -146,34 +187,40 @@ function freeBlock(ptr: u32): void {
   if (kind == KIND_RUN) {
     check((ptr & 65535) == 0, FAIL_FREE);
     const pages = load<u32>(entry, PAGE_LENGTH);
+    if (isRecordPage(entry)) countRecords(-1);
     givePages(page, pages);
     count(-((<i64>pages) << 16), -1);
     return;
   }
   check(kind == KIND_BLOCKS, FAIL_FREE);
-  const c = <u32>load<u8>(entry, PAGE_CLASS);
+  const list = <u32>load<u8>(entry, PAGE_CLASS);
   const used = <u32>load<u16>(entry, PAGE_USED) - 1;
   const head = load<u32>(entry, PAGE_LENGTH);
   store<u32>(ptr, head);
   store<u32>(entry, ptr, PAGE_LENGTH);
   store<u16>(entry, <u16>used, PAGE_USED);
-  if (head == 0 && load<u32>(entry, PAGE_BUMP) == 0) linkPage(c, page, entry);
-  if (used == 0) emptyPage(c, page, entry);
-  count(-(<i64>classBytes(c)), -1);
+  if (head == 0 && load<u32>(entry, PAGE_BUMP) == 0) linkPage(list, page, entry);
+  if (used == 0) emptyPage(list, page, entry);
+  count(-(<i64>classBytes(listClass(list))), -1);
+  if (list >= CLASSES) countRecords(-1);
 }
 
 function blockBytes(ptr: u32): u32 {
   const entry = pageEntry(pageOf(ptr));
   if (load<u8>(entry, PAGE_KIND) == KIND_RUN) return load<u32>(entry, PAGE_LENGTH) << 16;
-  return classBytes(<u32>load<u8>(entry, PAGE_CLASS));
+  return classBytes(listClass(<u32>load<u8>(entry, PAGE_CLASS)));
 }
 
-function allocRun(n: u32): u32 {
+function allocRun(n: u32, family: u32): u32 {
   if (n > LARGEST_RUN) return 0;
   const pages = (n + PAGE_BYTES - 1) >> 16;
   const page = takePages(pages);
   if (page == 0) return 0;
   count((<i64>pages) << 16, 1);
+  if (family != 0) {
+    store<u8>(pageEntry(page), <u8>family, PAGE_CLASS);
+    countRecords(1);
+  }
   return page << 16;
 }
 
@@ -184,27 +231,63 @@ function count(bytes: i64, blocks: i32): void {
   store<u32>(ALLOC_STATE, load<u32>(ALLOC_STATE, AS_BLOCKS) + blocks, AS_BLOCKS);
 }
 
-function newPage(c: u32): u32 {
+// @ts-ignore: decorator
+@inline
+function countRecords(records: i32): void {
+  store<u32>(ALLOC_STATE, load<u32>(ALLOC_STATE, AS_RECORDS) + records, AS_RECORDS);
+}
+
+/** Gives all records back at once, by the page: nobody may hold one any more. */
+export function freeRecords(): void {
+  for (let page = firstHeapPage(); page < totalPages(); ) {
+    const pages = segmentPages(page);
+    const entry = pageEntry(page);
+    const kind = load<u8>(entry, PAGE_KIND);
+    let next = page + pages;
+    if ((kind == KIND_BLOCKS || kind == KIND_RUN) && isRecordPage(entry)) {
+      // What follows joins it if it is free, and is then no segment any more.
+      if (next < totalPages() && load<u8>(pageEntry(next), PAGE_KIND) == KIND_FREE) next += segmentPages(next);
+      freeRecordPages(page, pages, entry);
+    }
+    page = next;
+  }
+  for (let list = CLASSES; list < LISTS; list++) store<u32>(ALLOC_STATE + (list << 2), 0, AS_PAGES);
+  check(usedRecords() == 0, FAIL_ACCOUNTING);
+}
+
+function freeRecordPages(page: u32, pages: u32, entry: u32): void {
+  let records: u32 = 1;
+  let bytes = pages << 16;
+  if (load<u8>(entry, PAGE_KIND) == KIND_BLOCKS) {
+    records = load<u16>(entry, PAGE_USED);
+    bytes = records * classBytes(listClass(<u32>load<u8>(entry, PAGE_CLASS)));
+  }
+  count(-(<i64>bytes), -(<i32>records));
+  countRecords(-(<i32>records));
+  givePages(page, pages);
+}
+
+function newPage(list: u32): u32 {
   const page = takePages(1);
   if (page == 0) return 0;
   const entry = pageEntry(page);
   store<u8>(entry, KIND_BLOCKS, PAGE_KIND);
-  store<u8>(entry, <u8>c, PAGE_CLASS);
+  store<u8>(entry, <u8>list, PAGE_CLASS);
   store<u16>(entry, 0, PAGE_USED);
   store<u32>(entry, 0, PAGE_LENGTH);
   store<u32>(entry, page << 16, PAGE_BUMP);
-  linkPage(c, page, entry);
+  linkPage(list, page, entry);
   return page;
 }
 
-function emptyPage(c: u32, page: u32, entry: u32): void {
+function emptyPage(list: u32, page: u32, entry: u32): void {
   if (load<u16>(entry, PAGE_NEXT) == 0 && load<u16>(entry, PAGE_PREV) == 0) return;
-  unlinkPage(c, page, entry);
+  unlinkPage(list, page, entry);
   givePages(page, 1);
 }
 
-function linkPage(c: u32, page: u32, entry: u32): void {
-  const head = ALLOC_STATE + AS_PAGES + (c << 2);
+function linkPage(list: u32, page: u32, entry: u32): void {
+  const head = ALLOC_STATE + AS_PAGES + (list << 2);
   const next = load<u32>(head);
   store<u16>(entry, <u16>next, PAGE_NEXT);
   store<u16>(entry, 0, PAGE_PREV);
@@ -212,14 +295,14 @@ function linkPage(c: u32, page: u32, entry: u32): void {
   store<u32>(head, page);
 }
 
-function unlinkPage(c: u32, page: u32, entry: u32): void {
+function unlinkPage(list: u32, page: u32, entry: u32): void {
   const next = <u32>load<u16>(entry, PAGE_NEXT);
   const prev = <u32>load<u16>(entry, PAGE_PREV);
   if (next != 0) store<u16>(pageEntry(next), <u16>prev, PAGE_PREV);
   if (prev != 0) store<u16>(pageEntry(prev), <u16>next, PAGE_NEXT);
   else {
-    check(load<u32>(ALLOC_STATE + (c << 2), AS_PAGES) == page, FAIL_ACCOUNTING);
-    store<u32>(ALLOC_STATE + (c << 2), next, AS_PAGES);
+    check(load<u32>(ALLOC_STATE + (list << 2), AS_PAGES) == page, FAIL_ACCOUNTING);
+    store<u32>(ALLOC_STATE + (list << 2), next, AS_PAGES);
   }
 }
 

@@ -22,7 +22,7 @@
  * carried out. All of it goes in slices of a bounded number of units of work. What is done is published once at the end of the
  * last slice, or between two entries, never in the middle of one.
  */
-import { alloc, usedBytes } from './alloc';
+import { allocRecord, usedBytes } from './alloc';
 import { hashKey } from './hash';
 import { itemsBeginEntry, itemsEndEntry, itemsGap } from './items';
 import { APPLY_STATE, STAGE_BASE, STAGE_SIZE, STATS_STATE } from './layout';
@@ -59,6 +59,7 @@ import {
 } from './validate';
 import {
   appliedIndex,
+  findCurrent,
   newestApplied,
   newestHash,
   newestRevision,
@@ -91,6 +92,7 @@ export const AP_ORIGIN_KEY: u32 = 96;
 export const HEADER: u32 = 64;
 const MAGIC: u32 = 0x31454c44;
 const HEADER_INDEX: u32 = 8;
+const HEADER_TIME: u32 = 24;
 const HEADER_PAYLOAD: u32 = 40;
 const HEADER_TYPE: u32 = 48;
 const HEADER_FORMAT: u32 = 49;
@@ -105,6 +107,7 @@ const PAYLOAD_COMMANDS: u32 = 32;
 const PAYLOAD_RESERVED: u32 = 36;
 export const PAYLOAD_HEADER: u32 = 40;
 const ORIGIN_KEY_BYTES: u32 = 17;
+const ORIGIN_PREFIX: u8 = 0x6f;
 const ORIGIN_VALUE_BYTES: u32 = 16;
 
 /** A record of a config entry: two lengths, `limit`, a u64, padding. */
@@ -150,7 +153,7 @@ function set(offset: u32, value: u32): void {
 export function initApply(): void {
   set(AP_NEXT, STAGE_BASE);
   set(AP_RECORD, STAGE_BASE);
-  store<u8>(APPLY_STATE, 0x6f, AP_ORIGIN_KEY);
+  store<u8>(APPLY_STATE, ORIGIN_PREFIX, AP_ORIGIN_KEY);
 }
 
 /** The origin of this node's own entries; `identity` is the address of 16 bytes. */
@@ -258,7 +261,7 @@ function judge(left: i32): i32 {
 function endEntry(): void {
   const record = get(AP_RECORD);
   const index = load<u64>(record, HEADER_INDEX);
-  setApplied(index);
+  setApplied(index, load<u64>(record, HEADER_TIME));
   if (index % CHECKPOINT_ENTRIES == 0) {
     store<u64>(APPLY_STATE, index, AP_CHECKPOINT);
     store<u64>(APPLY_STATE, newestHash(), AP_CHECKPOINT_HASH);
@@ -343,7 +346,7 @@ function isNext(record: u32, incarnation: u64, sequence: u64): bool {
 function putSystem(hash: u64, key: u32, keyLen: u32, value: u32, valueLen: u32, revision: u64): void {
   growSome();
   const slot = locate(hash, key, keyLen | FLAG_SYSTEM);
-  const record = alloc(REC_KEY + keyLen + valueLen);
+  const record = allocRecord(REC_KEY + keyLen + valueLen);
   check(record != 0, FAIL_MEMORY);
   copy(record + REC_KEY, key, keyLen);
   copy(record + REC_KEY + keyLen, value, valueLen);
@@ -391,6 +394,45 @@ export function run(operations: u32, bytes: u32): u32 {
   publishAll();
   reclaim(VERSIONS_AFTER + 2 * validOperations());
   return DONE;
+}
+
+// ---- a loaded snapshot
+
+/** Nothing is staged, and no entry is in the middle. */
+export function nothingStaged(): bool {
+  return get(AP_PHASE) == NONE && get(AP_RECORD) == get(AP_NEXT);
+}
+
+/** The state is that after entry `applied`, and the last checkpoint was this one: the next record staged follows it. */
+export function applyFrom(applied: u64, checkpoint: u64, hash: u64): void {
+  store<u64>(APPLY_STATE, applied, AP_STAGED);
+  store<u64>(APPLY_STATE, checkpoint, AP_CHECKPOINT);
+  store<u64>(APPLY_STATE, hash, AP_CHECKPOINT_HASH);
+  publishAll();
+}
+
+/** The last sequence of this node's own origin in the state; 0: its record is of another incarnation, or there is none. */
+export function ownSequence(): u64 {
+  const key = APPLY_STATE + AP_ORIGIN_KEY;
+  copy(key + 1, APPLY_STATE + AP_ORIGIN, 16);
+  const record = findCurrent(key, ORIGIN_KEY_BYTES, 1);
+  if (record == 0) return 0;
+  const value = recValue(record);
+  return load<u64>(value) == load<u64>(APPLY_STATE, AP_ORIGIN + ORIGIN_STARTS) ? load<u64>(value, 8) : 0;
+}
+
+/** Takes the limit of logical bytes from its record. */
+export function takeLimit(): void {
+  store<u64>(APPLY_STATE, LIMIT_KEY, AP_ORIGIN_KEY + 1);
+  const record = findCurrent(APPLY_STATE + AP_ORIGIN_KEY + 1, LIMIT_KEY_BYTES, 1);
+  setLogicalLimit(record == 0 ? 0 : load<u64>(recValue(record)));
+}
+
+/** Whether a system record has the shape that this version's are in: its value is read without looking at its length. */
+export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32): bool {
+  if (keyLen == ORIGIN_KEY_BYTES && load<u8>(key) == ORIGIN_PREFIX) return valueLen == ORIGIN_VALUE_BYTES;
+  if (keyLen == LIMIT_KEY_BYTES && (load<u64>(key) & 0xff_ffff_ffff) == LIMIT_KEY) return valueLen == 8;
+  return true;
 }
 
 // ---- statistics

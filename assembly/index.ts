@@ -3,8 +3,18 @@
 // ---- storage
 export { ARGS_BASE, STAGE_BASE, STAGE_SIZE } from './layout';
 export { init } from './init';
-export { apply, applied, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
+export { apply, applied, nothingStaged, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
 export { crc32c } from './crc';
+export { loadBegin, loadChunk, loadEnd } from './load';
+export {
+  SNAPSHOT_DONE,
+  SNAPSHOT_WINDOW,
+  snapshotBegin,
+  snapshotCopy,
+  snapshotEnd,
+  snapshotPick,
+  snapshotTime,
+} from './snapshot';
 
 // ---- front
 export { CONN_BASE, SCAN_BASE, TEXT_BASE, TEXT_SIZE } from './layout';

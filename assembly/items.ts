@@ -44,7 +44,7 @@ import {
   pad4,
 } from './front';
 import { check } from './memory';
-import { MSG_REPLY_TOO_LONG } from './messages';
+import { MSG_READ_LOST, MSG_REPLY_TOO_LONG, MSG_WRITE_LOST } from './messages';
 import {
   EVENT_APPLIED,
   EVENT_GAP,
@@ -319,6 +319,26 @@ export function itemsEndEntry(): bool {
   dropFirst();
   settleGivenUp();
   return true;
+}
+
+/**
+ * The state has jumped over own entries up to `sequence`: their answers are lost. What was given up before is told that; the host
+ * hears of each as of one that was applied.
+ */
+export function itemsLost(sequence: u64): void {
+  while (load<u32>(F_SEALED_FIRST) != 0) {
+    const list: usize = load<u32>(F_SEALED_FIRST);
+    const number = load<u64>(list, L_SEQUENCE);
+    if (number > sequence) break;
+    const state = load<u32>(list, L_STATE);
+    const forReads = state == UNDECIDED ? MSG_READ_LOST : load<u32>(list, L_FOR_READS);
+    const forWrites = state == UNDECIDED ? MSG_WRITE_LOST : load<u32>(list, L_FOR_WRITES);
+    const end = state == ANSWERED ? list : listEnd(list);
+    for (let item = list + LIST_HEADER; item < end; item += itemBytes(item)) answerWith(item, forReads, forWrites);
+    if (number != 0) emit(EVENT_APPLIED, 0, number);
+    dropFirst();
+  }
+  settleGivenUp();
 }
 
 /** An own entry came out as a no-op over a gap: the host hears of it if the entry is still undecided. */

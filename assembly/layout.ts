@@ -15,6 +15,7 @@
  *     0x00068000  0x00008000  READERS   announcements of reading threads, a cache line each
  *     0x00070000  0x00010000  FRONT     fixed state of the front half
  *     0x00080000  0x00040000  TEXT      command table and messages
+ *     0x000c0000  0x00040000  SNAPSHOT  records found for a snapshot, and the window that its bytes go through
  *     0x00100000  0x00100000  PAGES     page map of the heap
  *     0x00200000  0x00400000  PINS      pinned revisions
  *     0x00600000  0x00800000  CONN      connection records
@@ -40,6 +41,8 @@ export const FRONT_BASE: u32 = 0x00070000;
 export const FRONT_SIZE: u32 = 0x00010000;
 export const TEXT_BASE: u32 = 0x00080000;
 export const TEXT_SIZE: u32 = 0x00040000;
+export const SNAPSHOT_BASE: u32 = 0x000c0000;
+export const SNAPSHOT_SIZE: u32 = 0x00040000;
 export const PAGES_BASE: u32 = 0x00100000;
 export const PAGES_SIZE: u32 = 0x00100000;
 export const PINS_BASE: u32 = 0x00200000;
@@ -67,3 +70,6 @@ export const OPERATE_STATE: u32 = 0x00012000;
 export const COMMIT_STATE: u32 = 0x00012400;
 export const APPLY_STATE: u32 = 0x00012800;
 export const STATS_STATE: u32 = 0x00012c00;
+export const SNAPSHOT_STATE: u32 = 0x00013000;
+export const LOAD_STATE: u32 = 0x00013400;
+export const COMPACT_STATE: u32 = 0x00013800;

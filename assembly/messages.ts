@@ -32,6 +32,8 @@ export const MSG_READ_TIMEOUT: u32 = 26;
 export const MSG_WRITE_TIMEOUT: u32 = 27;
 export const MSG_STOPPING: u32 = 28;
 export const MSG_STOPPING_UNKNOWN: u32 = 29;
+export const MSG_READ_LOST: u32 = 30;
+export const MSG_WRITE_LOST: u32 = 31;
 
 /** Codes of the commands, as in the table of src/protocol/commands.ts. */
 export const CMD_PING: u32 = 1;

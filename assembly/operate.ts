@@ -23,7 +23,7 @@
  * and touch its slot; touch the old records, and the memory of the new ones; then do the work. The first two change nothing
  * that can be seen.
  */
-import { alloc, free } from './alloc';
+import { allocRecord, free } from './alloc';
 import { commitSome } from './commit';
 import { hashKey } from './hash';
 import { itemsCommandSlot, YIELD } from './items';
@@ -220,7 +220,7 @@ function touchValues(operations: u32): void {
 
 /** There is memory: it was made sure before the entry was begun. */
 function newBlock(bytes: u32): u32 {
-  const block = alloc(bytes);
+  const block = allocRecord(bytes);
   check(block != 0, FAIL_MEMORY);
   return block;
 }

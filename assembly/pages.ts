@@ -3,7 +3,7 @@
  *
  *     page entry, 16 bytes at PAGES + 16 * page
  *      0  u8   kind: 0 none, 1 blocks of one class, 2 first of a run, 3 last of a run, 4 first of a free run, 5 last of a free run
- *      1  u8   class of its blocks
+ *      1  u8   list of its blocks (alloc.ts); of a run: 0, or whose it is
  *      2  u16  blocks in use
  *      4  u32  blocks: first free block, or 0;  run and free run (first and last page): its length in pages
  *      8  u32  blocks: where the next block can be cut from what was never used, or 0
@@ -100,6 +100,7 @@ export function takePages(n: u32): u32 {
   const entry = pageEntry(page);
   store<u8>(pageEntry(page + n - 1), KIND_RUN_LAST, PAGE_KIND);
   store<u8>(entry, KIND_RUN, PAGE_KIND);
+  store<u8>(entry, 0, PAGE_CLASS);
   store<u32>(entry, n, PAGE_LENGTH);
   if (page + n > freshPage()) store<u32>(PAGES_STATE, page + n, PS_FRESH);
   return page;
@@ -134,6 +135,13 @@ export function longestRun(): u32 {
 /** Makes sure that `n` pages in a row can be taken without growth; false when they cannot be had. */
 export function reserve(n: u32): bool {
   return findRun(n) != 0 || grow(n);
+}
+
+/** Pages of what begins with `page`: a run, a free run, or a page of blocks. Pages inside of runs tell nothing. */
+export function segmentPages(page: u32): u32 {
+  const entry = pageEntry(page);
+  const kind = load<u8>(entry, PAGE_KIND);
+  return kind == KIND_RUN || kind == KIND_FREE ? load<u32>(entry, PAGE_LENGTH) : 1;
 }
 
 function binOf(n: u32): u32 {

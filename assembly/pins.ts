@@ -74,6 +74,12 @@ export function dropPin(revision: u64): u32 {
   return pin;
 }
 
+/** Forgets all pins: they are let go of, or what they see is. */
+export function resetPins(): void {
+  store<u32>(PINS_STATE, 0, PI_PLACES);
+  store<u32>(PINS_STATE, 0, PI_DEAD);
+}
+
 /** Takes dead places back; call it after the queue of a dropped pin has been taken. */
 export function tidyPins(): void {
   let n = load<u32>(PINS_STATE, PI_PLACES);

@@ -294,8 +294,8 @@ function keysBegin(item: usize): void {
   store<u64>(K_REVISION, pin());
 }
 
-/** Gives up what the KEYS under way holds. */
-function keysDrop(): void {
+/** Gives up what the KEYS under way holds; as long as it is not answered, `evalReads` begins it again. */
+export function keysDrop(): void {
   if (load<u32>(K_ITEM) == 0) return;
   unpin(load<u64>(K_REVISION));
   if (load<u32>(K_HEAP) != 0) give(load<u32>(K_HEAP));

@@ -94,6 +94,24 @@ export function initTable(): bool {
   return true;
 }
 
+/** Gives all tables back and begins with an empty one: no reader may look at them any more. False: no memory. */
+export function resetTable(): bool {
+  givePages(word(TS_SLOTS) >> 16, pagesFor(word(TS_LOG)));
+  if (word(TS_OLD) != 0) givePages(word(TS_OLD) >> 16, pagesFor(word(TS_OLD_LOG)));
+  if (word(TS_NEXT) != 0) givePages(word(TS_NEXT) >> 16, pagesFor(word(TS_NEXT_LOG)));
+  freeRetiredTables(0, u64.MAX_VALUE);
+  const generation = word(TS_GENERATION) + 1;
+  memory.fill(TABLE_STATE, 0, TS_RETIRED_LIST);
+  setWord(TS_GENERATION, generation);
+  return initTable();
+}
+
+/** The table has no room for another key and cannot grow. */
+export function tableFull(): bool {
+  const size = tableSlots();
+  return word(TS_OLD) == 0 && word(TS_NEXT) == 0 && word(TS_USED) >= size - (size >> 4) - 1;
+}
+
 export function tableKeys(): u32 {
   return word(TS_KEYS);
 }

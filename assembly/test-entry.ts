@@ -7,6 +7,7 @@ export {
   AS_BLOCKS,
   AS_BYTES,
   AS_PAGES,
+  AS_RECORDS,
   alloc as test_alloc,
   CLASSES,
   classBytes as test_classBytes,
@@ -15,9 +16,11 @@ export {
   GUARD_AFTER,
   GUARD_BEFORE,
   LARGEST_BLOCK,
+  LISTS,
   roundUp as test_roundUp,
   usable as test_usable,
   usedBlocks as test_usedBlocks,
+  usedRecords as test_usedRecords,
 } from './alloc';
 export {
   AP_CHECKPOINT,
@@ -36,6 +39,7 @@ export { CS_CHECKS, CS_END, CS_GROWTH, CS_OPERATIONS, CS_PASS, CS_PLACE, CS_REVI
 export { CRC_TABLE } from './crc';
 export { HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
 export * from './layout';
+export { LO_REVISION, LO_UNDER_WAY, LO_WRONG, LOAD_ENTRY, LOAD_ENTRY_AT, LOAD_WINDOW } from './load';
 export { copy as test_copy, equal as test_equal } from './memory';
 export {
   OS_CHECKED,
@@ -111,6 +115,21 @@ export {
   recValueLen as test_recValueLen,
 } from './record';
 export { SCAN_END, scanSome as test_scanSome, TAG_BITS } from './scan';
+export {
+  SE_DEADLINE,
+  SE_HEAD,
+  SE_KEY_LENGTH,
+  SE_REVISION,
+  SE_VALUE_LENGTH,
+  SN_CHUNK,
+  SN_CURSOR,
+  SN_END,
+  SN_NEXT,
+  SN_PART,
+  SN_REVISION,
+  SN_RUNNING,
+  SNAPSHOT_LIST,
+} from './snapshot';
 export { stateHash as test_stateHash } from './statehash';
 export {
   LEAST_LOG,
@@ -178,4 +197,5 @@ export {
   VS_NEWEST,
   VS_PUBLISHED,
   VS_QUEUES,
+  VS_TIME,
 } from './version';

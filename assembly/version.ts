@@ -8,13 +8,15 @@
  *     24  u64  published state hash
  *     32  u64  published logical bytes
  *     40  u64  published limit of logical bytes, 0: none
-     48  u32  sequence lock of the published words: odd while they are being changed
+ *     48  u32  sequence lock of the published words: odd while they are being changed
+ *     56  u64  published log time: that of the last entry applied, ms
  *     64  u64  newest revision
  *     72  u64  newest applied index
  *     80  u64  number of users' keys
  *     88  u64  state hash
  *     96  u64  logical bytes
  *    104  u64  limit of logical bytes
+ *    120  u64  log time of the newest applied entry
  *    128       queues of retired versions, 16 bytes each: 0 u32 first, 4 u32 last, 8 u64 gate
  *              open, waiting, dropped
  * *
@@ -35,7 +37,7 @@
  * A deletion is a record too (`record.ts`) as long as an older version stands; with the last one it goes, and leaves a
  * tombstone in the slot.
  */
-import { alloc, free } from './alloc';
+import { allocRecord, free } from './alloc';
 import { hashKey } from './hash';
 import { VERSION_STATE } from './layout';
 import { check, copy, FAIL_MEMORY, FAIL_REVISION, FAIL_VERSIONS } from './memory';
@@ -74,6 +76,7 @@ export const VS_HASH: u32 = 24;
 export const VS_LOGICAL: u32 = 32;
 export const VS_LIMIT: u32 = 40;
 export const VS_LOCK: u32 = 48;
+export const VS_TIME: u32 = 56;
 /** The newest value of a published word is this much further on. */
 export const VS_NEWEST: u32 = 64;
 export const VS_QUEUES: u32 = 128;
@@ -151,10 +154,30 @@ export function nextRevision(): u64 {
   return revision;
 }
 
-/** The entry that is being applied is done. */
-export function setApplied(index: u64): void {
+/** The entry that is being applied is done; `time`: its log time. */
+export function setApplied(index: u64, time: u64): void {
   check(index == newest(VS_APPLIED) + 1, FAIL_REVISION);
   setNewest(VS_APPLIED, index);
+  setNewest(VS_TIME, time);
+}
+/** Log time of the last entry applied and published, ms. */
+export function publishedTime(): u64 {
+  return load<u64>(VERSION_STATE, VS_TIME);
+}
+
+// ---- a loaded snapshot
+
+/** Forgets every record, without looking at one: nobody may hold a pin or a record. What is published stays so until `publish`. */
+export function resetVersions(): void {
+  for (let word = VS_PUBLISHED; word <= VS_TIME; word += 8) setNewest(word, 0);
+  for (let queue = OPEN; queue <= DROPPED; queue += 16) store<u32>(queue, 0, QUEUE_FIRST);
+}
+
+/** The state that was loaded is that of this moment. */
+export function setMoment(revision: u64, applied: u64, time: u64): void {
+  setNewest(VS_PUBLISHED, revision);
+  setNewest(VS_APPLIED, applied);
+  setNewest(VS_TIME, time);
 }
 
 // ---- reading
@@ -224,7 +247,7 @@ export function removeRecord(hash: u64, slot: u32, revision: u64): void {
     return;
   }
   const keyLen = recKeyLen(old);
-  const record = alloc(REC_KEY + keyLen);
+  const record = allocRecord(REC_KEY + keyLen);
   check(record != 0, FAIL_MEMORY);
   store<u64>(record, revision, REC_REVISION);
   store<u32>(record, load<u32>(old, REC_KEY_LENGTH) | FLAG_DELETED, REC_KEY_LENGTH);
@@ -266,6 +289,7 @@ function loosen(record: u32): void {
 export function publish(): void {
   atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
   for (let word = VS_APPLIED; word <= VS_LIMIT; word += 8) store<u64>(VERSION_STATE + word, newest(word));
+  store<u64>(VERSION_STATE, newest(VS_TIME), VS_TIME);
   atomic.store<u64>(VERSION_STATE, newest(VS_PUBLISHED), VS_PUBLISHED);
   atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
   openGate();

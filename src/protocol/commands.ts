@@ -262,6 +262,8 @@ export const messages = {
   writeTimeout: 'UNKNOWN timeout no majority answered within the time-out; the write may still take effect',
   stopping: 'ERR stopping this node is stopping; nothing was done',
   stoppingUnknown: 'UNKNOWN stopping this node is stopping; the write may still take effect',
+  readLost: 'ERR lost this node has caught up by a snapshot; nothing was done, ask again',
+  writeLost: 'UNKNOWN lost this node has caught up by a snapshot; the write was decided, its answer is lost',
 } as const;
 export type MessageName = keyof typeof messages;
 export const messageNames = Object.keys(messages) as MessageName[];

@@ -8,9 +8,10 @@
 import { ORIGIN_BYTES, type Origin } from './js-encode.js';
 import { HashSum, StateHasher } from './js-hash.js';
 import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
-import { logicalSize, type Table } from './js-table.js';
+import { logicalSize, Table } from './js-table.js';
 import type { Texts } from './js-text.js';
 import { Validation } from './js-validate.js';
+import type { SnapshotState } from './snapshot.js';
 import { EntryType, HEADER_BYTES } from './store.js';
 
 /** The items of the entries that this store has sealed. */
@@ -20,12 +21,6 @@ export interface OwnEntries {
   end(sequence: number): void;
   /** It came out as a no-op that was not the next of its origin. */
   gap(sequence: number): void;
-}
-
-interface SystemRecord {
-  value: string;
-  lo: number;
-  hi: number;
 }
 
 /** Bytes and records that may be staged before `apply` has to run. */
@@ -38,6 +33,7 @@ const CHECKPOINT_ENTRIES = 1_024;
 const TWO_32 = 4_294_967_296;
 /** Offsets in a record's header (src/log/record.ts). */
 const INDEX_AT = 8;
+const TIME_AT = 24;
 const PAYLOAD_LENGTH_AT = 40;
 const TYPE_AT = 48;
 /** Parts of system records. */
@@ -56,13 +52,15 @@ export class Applier {
   limitBytes = 0;
   logicalBytes = 0;
   checkpoint = { index: 0, stateHash: '0'.repeat(16) };
+  logTimeMs = 0;
+  /** System records and their versions; only its records and pins are used: bytes and hash are counted in the users' table. */
+  readonly system = new Table();
   private readonly table: Table;
   private readonly own: OwnEntries;
   private readonly ownIdentity: string;
   private readonly origin: Origin;
   private readonly validation: Validation;
   private readonly hasher = new StateHasher();
-  private readonly system = new Map<string, SystemRecord>();
   /** Key and value of the system record being written. */
   private readonly systemWords = new Int32Array(64);
   private readonly systemBytes = Buffer.from(this.systemWords.buffer);
@@ -72,6 +70,7 @@ export class Applier {
   private lastStaged = 0;
   /** Of the last entry that was carried out completely. */
   private index = 0;
+  private lastTimeMs = 0;
   private lastCheckpoint = this.checkpoint;
   private phase: Phase = Phase.none;
   /** Units of work left in this slice. */
@@ -90,6 +89,7 @@ export class Applier {
     this.ownIdentity = Buffer.from(origin.identity).toString('latin1');
     this.operations = new Operations(table, texts);
     this.validation = new Validation(this.operations.view);
+    this.system.retain = true;
     this.heapLimitBytes = heapLimitBytes;
   }
 
@@ -201,6 +201,7 @@ export class Applier {
     this.phase = Phase.none;
     this.ownSequence = 0;
     this.index++;
+    this.lastTimeMs = readU64(this.staged[this.stagedAt]!, TIME_AT);
     this.stagedBytes -= this.staged[this.stagedAt]!.length;
     this.stagedAt++;
     if (this.index % CHECKPOINT_ENTRIES === 0) {
@@ -233,7 +234,7 @@ export class Applier {
 
   /** ARCHITECTURE.md, "System records": what makes a data entry take effect. */
   private isNext(key: string, starts: number, nonce: number, sequence: number): boolean {
-    const record = this.system.get(key);
+    const record = this.system.current(key);
     if (record === undefined) return sequence === 1;
     const value = Buffer.from(record.value, 'latin1');
     const lastStarts = value.readUInt32LE(0);
@@ -243,22 +244,22 @@ export class Applier {
 
   /** Writes a system record at the revision that was taken for it. */
   private writeSystem(key: string, value: string): void {
-    const { table } = this;
     this.systemBytes.write(key + value, 0, 'latin1');
-    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, table.revision);
-    const { lo, hi } = this.hasher;
-    const record = this.system.get(key);
+    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, this.table.revision);
+    this.putSystem(key, value, this.table.revision, this.hasher.lo, this.hasher.hi);
+  }
+
+  /** Makes `value` the newest of a system record. */
+  private putSystem(key: string, value: string, revision: number, lo: number, hi: number): void {
+    const { table } = this;
+    const record = this.system.record(key);
+    if (record?.value !== undefined) {
+      table.hash.subtract(record.lo, record.hi);
+      table.logicalBytes -= logicalSize(key.length, record.value.length);
+    }
     table.hash.add(lo, hi);
     table.logicalBytes += logicalSize(key.length, value.length);
-    if (record === undefined) {
-      this.system.set(key, { value, lo, hi });
-      return;
-    }
-    table.hash.subtract(record.lo, record.hi);
-    table.logicalBytes -= logicalSize(key.length, record.value.length);
-    record.value = value;
-    record.lo = lo;
-    record.hi = hi;
+    this.system.set(key, record, value, revision, lo, hi);
   }
 
   private config(payload: Uint8Array): void {
@@ -275,12 +276,60 @@ export class Applier {
     const { table } = this;
     table.publish();
     table.retain = false;
+    this.system.revision = table.revision;
+    this.system.publish();
     this.applied = this.index;
+    this.logTimeMs = this.lastTimeMs;
     this.hash.lo = table.hash.lo;
     this.hash.hi = table.hash.hi;
     this.logicalBytes = table.logicalBytes;
     this.limitBytes = this.operations.limitBytes;
     this.checkpoint = this.lastCheckpoint;
+  }
+
+  get nothingStaged(): boolean {
+    return this.phase === Phase.none && this.stagedAt === this.staged.length;
+  }
+
+  /** Forgets all records, for others to be loaded. */
+  reset(): void {
+    this.table.reset();
+    this.system.reset();
+  }
+
+  /** Takes a loaded record; false: its key is there already, or it is a system record of a wrong shape. */
+  load(key: string, value: string, system: boolean, revision: number, hasher: StateHasher): boolean {
+    const table = system ? this.system : this.table;
+    if (table.record(key) !== undefined || (system && !isGoodSystemRecord(key, value))) return false;
+    if (system) this.putSystem(key, value, revision, hasher.lo, hasher.hi);
+    else table.set(key, undefined, value, revision, hasher.lo, hasher.hi);
+    return true;
+  }
+
+  /** The limit that has been loaded. */
+  get loadedLimit(): number {
+    const limit = this.system.current(LIMIT_KEY);
+    return limit === undefined ? 0 : readU64(Buffer.from(limit.value, 'latin1'), 0);
+  }
+
+  /** What was loaded is the state of this moment: publishes it. */
+  moveTo({ applied, revision, logTimeMs, limitBytes, checkpoint }: SnapshotState): void {
+    this.table.revision = revision;
+    this.operations.limitBytes = limitBytes;
+    this.index = applied;
+    this.lastStaged = applied;
+    this.lastTimeMs = logTimeMs;
+    this.lastCheckpoint = { index: checkpoint.index, stateHash: checkpoint.stateHash };
+    this.publish();
+  }
+
+  /** The last sequence of this node's own origin in the state; 0: its record is of another incarnation, or there is none. */
+  get lastOwnSequence(): number {
+    const record = this.system.current(ORIGIN_PREFIX + this.ownIdentity);
+    if (record === undefined) return 0;
+    const value = Buffer.from(record.value, 'latin1');
+    const same = value.readUInt32LE(0) === this.origin.starts && value.readUInt32LE(4) === this.origin.nonce;
+    return same ? readU64(value, 8) : 0;
   }
 
   /** `Store.run`: see there. */
@@ -300,6 +349,12 @@ export class Applier {
     operations.checked = checked;
     this.publish();
   }
+}
+
+/** Values of system records are read without looking at their length. */
+function isGoodSystemRecord(key: string, value: string): boolean {
+  if (key === LIMIT_KEY) return value.length === 8;
+  return key[0] !== ORIGIN_PREFIX || key.length !== 17 || value.length === ORIGIN_VALUE_BYTES;
 }
 
 /** The limits that a config entry sets, each 8 bytes; undefined when the payload is malformed. */

@@ -20,7 +20,7 @@ interface Sealed {
   readonly sequence: number;
   items: ItemList;
   /** Why its items are to be answered without an outcome; what writes are told. */
-  givenUp: { readonly why: GiveUp; readonly forWrites: string } | undefined;
+  givenUp: { readonly forReads: string; readonly forWrites: string } | undefined;
 }
 
 interface Deferred {
@@ -67,7 +67,8 @@ export class Entries implements OwnEntries, CommandSink {
     if (sealed !== undefined && sealed.givenUp === undefined) {
       const { stoppingUnknown, writeTimeout } = this.texts.fixed;
       const unknown = why === 'stopping' ? stoppingUnknown : writeTimeout;
-      sealed.givenUp = { why, forWrites: mayHaveLeft ? unknown : this.reads.failure(why) };
+      const forReads = this.reads.failure(why);
+      sealed.givenUp = { forReads, forWrites: mayHaveLeft ? unknown : forReads };
       this.settle();
     }
     return this.open.empty(sequence);
@@ -76,7 +77,7 @@ export class Entries implements OwnEntries, CommandSink {
   /** See `Store.giveUpOpen`. */
   giveUpOpen(why: GiveUp): void {
     if (this.open.commands === 0) return;
-    const givenUp = { why, forWrites: this.reads.failure(why) };
+    const givenUp = { forReads: this.reads.failure(why), forWrites: this.reads.failure(why) };
     this.sealed.push({ sequence: 0, items: this.open.items, givenUp });
     this.open.clear();
     this.settle();
@@ -103,10 +104,23 @@ export class Entries implements OwnEntries, CommandSink {
   }
 
   /** What an item is told whose entry was given up: constants keep their reply. */
-  private lineWithout(items: ItemList, at: number, { why, forWrites }: NonNullable<Sealed['givenUp']>): string {
+  private lineWithout(items: ItemList, at: number, { forReads, forWrites }: NonNullable<Sealed['givenUp']>): string {
     const kind = items.kinds[at];
     if (kind === ItemKind.constant) return items.args[at] as string;
-    return kind === ItemKind.command ? forWrites : this.reads.failure(why);
+    return kind === ItemKind.command ? forWrites : forReads;
+  }
+
+  /** The state has jumped over own entries up to `sequence`: their answers are lost. */
+  lost(sequence: number): void {
+    const { readLost, writeLost } = this.texts.fixed;
+    while (this.sealed[0] !== undefined && this.sealed[0].sequence <= sequence) {
+      const sealed = this.sealed.shift()!;
+      this.deferWithout(sealed, sealed.givenUp ?? { forReads: readLost, forWrites: writeLost });
+      if (sealed.sequence > 0) {
+        this.deferred.push({ connection: undefined, line: sealed.sequence, event: StoreEvent.applied });
+      }
+    }
+    this.flush();
   }
 
   begin(sequence: number): CommandSink {

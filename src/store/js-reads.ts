@@ -138,7 +138,8 @@ export class Reads {
     return SLICE_KEYS / 2;
   }
 
-  private endScan(): void {
+  /** The KEYS under way will begin again. */
+  endScan(): void {
     this.scan?.end();
     this.scan = undefined;
   }

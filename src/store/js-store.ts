@@ -13,6 +13,7 @@
  *     js-reads       batches of reads; js-keys: KEYS           js-validate     what makes an entry malformed
  *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, COMMIT
  *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
+ *     js-snapshot    writes and loads snapshots
  *
  * ## Invariants
  *
@@ -32,9 +33,11 @@ import { Entries } from './js-entries.js';
 import { Front } from './js-front.js';
 import { Reads, type View } from './js-reads.js';
 import { Replies } from './js-replies.js';
+import { SnapshotLoader, SnapshotWriter } from './js-snapshot.js';
 import { Table } from './js-table.js';
 import { Texts } from './js-text.js';
 import { TransactionRunner } from './js-transaction.js';
+import { type LoadFailure, SnapshotGuard, type SnapshotState } from './snapshot.js';
 import {
   defaultLimits,
   type GiveUp,
@@ -58,6 +61,10 @@ export class JsStore implements Store {
   private readonly entries: Entries;
   private readonly applier: Applier;
   private readonly front: Front;
+  private readonly guard = new SnapshotGuard();
+  private readonly heapLimitBytes = HEAP_SHARE * getHeapStatistics().heap_size_limit;
+  private writer: SnapshotWriter | undefined;
+  private loader: SnapshotLoader | undefined;
   private result = allocate(65_536);
 
   constructor(options: StoreOptions) {
@@ -68,12 +75,11 @@ export class JsStore implements Store {
     const reads = new Reads(table, texts, replies, limits.maxReply);
     const newest: View = { find: (key) => table.current(key), count: () => table.keys };
     const entries = new Entries(options, texts, replies, reads, newest);
-    const heapLimitBytes = HEAP_SHARE * getHeapStatistics().heap_size_limit;
     const transactions = new TransactionRunner(table, texts, limits);
     this.replies = replies;
     this.reads = reads;
     this.entries = entries;
-    this.applier = new Applier(table, texts, options, entries, heapLimitBytes);
+    this.applier = new Applier(table, texts, options, entries, this.heapLimitBytes);
     this.front = new Front({ table, texts, limits, replies, reads, entries, transactions });
   }
 
@@ -149,7 +155,7 @@ export class JsStore implements Store {
   }
 
   evalReads(): boolean {
-    return this.reads.evaluate();
+    return !this.guard.loading && this.reads.evaluate();
   }
 
   failReads(why: GiveUp): void {
@@ -157,10 +163,12 @@ export class JsStore implements Store {
   }
 
   stage(record: Uint8Array): boolean {
+    this.guard.notLoading('stage');
     return this.applier.stage(record);
   }
 
   apply(): 'done' | 'more' | 'no-memory' {
+    this.guard.notLoading('apply');
     const outcome = this.applier.apply();
     if (!this.applier.underWay) this.entries.flush();
     return outcome;
@@ -176,6 +184,7 @@ export class JsStore implements Store {
   }
 
   run(operations: Uint8Array): Uint8Array {
+    this.guard.notLoading('run');
     let text = '';
     const { replies } = this;
     const reply = (line: string) => {
@@ -185,6 +194,51 @@ export class JsStore implements Store {
     if (text.length > this.result.length) this.result = allocate(2 * text.length);
     this.result.latin1Write(text, 0);
     return this.result.subarray(0, text.length);
+  }
+
+  snapshotBegin(): SnapshotState {
+    this.guard.beginSnapshot();
+    this.writer = new SnapshotWriter(this.table, this.applier.system);
+    const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
+    const { logTimeMs } = this.applier;
+    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs, checkpoint };
+  }
+
+  snapshotNext(maxBytes: number): Uint8Array | undefined {
+    this.guard.inSnapshot('snapshotNext');
+    return this.writer!.next(maxBytes);
+  }
+
+  snapshotEnd(): void {
+    this.guard.endSnapshot();
+    this.writer!.end();
+    this.writer = undefined;
+  }
+
+  loadBegin(): void {
+    this.guard.beginLoad(this.applier.nothingStaged);
+    this.front.expire(Number.POSITIVE_INFINITY);
+    this.reads.endScan();
+    this.applier.reset();
+    const { table } = this;
+    const hasRoom = (keys: number, bytes: number) =>
+      table.hasRoom(keys) && table.usedBytes() + 8 * bytes < this.heapLimitBytes;
+    this.loader = new SnapshotLoader(this.applier, table, hasRoom);
+  }
+
+  loadChunk(chunk: Uint8Array): boolean {
+    this.guard.inLoad('loadChunk');
+    const failure = this.guard.failure ?? this.loader!.take(chunk);
+    if (failure !== undefined) this.guard.failLoad(failure);
+    return failure === undefined;
+  }
+
+  loadEnd(state: SnapshotState): 'ok' | LoadFailure {
+    this.guard.inLoad('loadEnd');
+    const outcome = this.guard.endLoad(this.guard.failure ?? this.loader!.end(state));
+    if (outcome === 'ok') this.entries.lost(this.applier.lastOwnSequence);
+    this.loader = undefined;
+    return outcome;
   }
 
   stats(): StoreStats {

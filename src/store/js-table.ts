@@ -189,6 +189,20 @@ export class Table {
     this.hangOn(versions, this.pins.length - 1);
   }
 
+  /** Forgets everything but what is published: nobody may hold a pin. */
+  reset(): void {
+    this.map.clear();
+    this.pins.length = 0;
+    this.displaced = [];
+    this.versions = 0;
+    this.textBytes = 0;
+    this.revision = 0;
+    this.keys = 0;
+    this.logicalBytes = 0;
+    this.hash.lo = 0;
+    this.hash.hi = 0;
+  }
+
   /** Pins the published revision, and returns it. */
   pin(): number {
     const revision = this.published;

@@ -11,6 +11,8 @@
  *     feed*  → ingest → seal ──(Raft)──→ stage* → apply ─┐
  *                  └──→ sealReads ─(ReadIndex)→ evalReads ┴→ drain
  *
+ * What it holds can be written out while it is used, and be replaced by what another store wrote: snapshot.ts.
+ *
  * ## Connections
  *
  * `open` gives a slot. A connection is in one of these modes:
@@ -51,6 +53,7 @@
  * Layouts of entries, logical sizes and the state hash are in ARCHITECTURE.md, "Formats".
  */
 import type { Crc32c } from '../log/types.js';
+import type { Snapshots } from './snapshot.js';
 
 /** Bytes of room for the leader's header in front of every payload. */
 export const HEADER_BYTES = 64;
@@ -154,7 +157,7 @@ export interface StoreStats {
   };
 }
 
-export interface Store {
+export interface Store extends Snapshots {
   readonly kind: 'wasm' | 'js';
   readonly crc32c: Crc32c;
 

@@ -23,6 +23,14 @@ import { address, type Kernel, type KernelExports, loadKernel, Outcome } from '.
 import type { Crc32c } from '../log/types.js';
 import { crc32c as crc32cInScript } from './crc32c.js';
 import {
+  isState,
+  LARGEST_CHUNK,
+  type LoadFailure,
+  loadFailures,
+  SnapshotGuard,
+  type SnapshotState,
+} from './snapshot.js';
+import {
   defaultLimits,
   type GiveUp,
   HEADER_BYTES,
@@ -84,6 +92,9 @@ export class WasmStore implements Store {
   private readonly mostStaged: number;
   private nowMs = 0;
   private draining = false;
+  private readonly guard = new SnapshotGuard();
+  private readonly snapshotWindow: number;
+  private readonly snapshotDone: number;
 
   /** Throws RangeError for limits that cannot be honoured, and when there is no address space for another kernel. */
   constructor(options: StoreOptions, build: 'release' | 'debug' = 'release') {
@@ -99,6 +110,8 @@ export class WasmStore implements Store {
     this.alive = this.kernel.constant('CONN_ALIVE');
     this.aliveMask = this.kernel.constant('CONN_ALIVE_MASK');
     this.mostStaged = this.kernel.constant('STAGE_SIZE');
+    this.snapshotWindow = this.kernel.constant('SNAPSHOT_WINDOW');
+    this.snapshotDone = this.kernel.constant('SNAPSHOT_DONE');
     this.crc32c = (bytes, seed = 0, from = 0, to = bytes.length) => this.crc(bytes, seed, from, to);
     this.start(options, limits);
     this.stagingMost = this.exports.stagingMost!();
@@ -268,6 +281,7 @@ export class WasmStore implements Store {
   }
 
   evalReads(): boolean {
+    if (this.guard.loading) return false;
     return this.exports.evalReads!() !== 0;
   }
 
@@ -278,6 +292,7 @@ export class WasmStore implements Store {
   // ---- apply
 
   stage(record: Uint8Array): boolean {
+    this.guard.notLoading('stage');
     if (record.length > this.mostStaged) {
       throw new RangeError(`a record has at most ${this.mostStaged} bytes, not ${record.length}`);
     }
@@ -289,6 +304,7 @@ export class WasmStore implements Store {
   }
 
   apply(): 'done' | 'more' | 'no-memory' {
+    this.guard.notLoading('apply');
     const outcome = this.exports.applyStaged!();
     return outcome === Outcome.done ? 'done' : outcome === Outcome.more ? 'more' : 'no-memory';
   }
@@ -310,6 +326,7 @@ export class WasmStore implements Store {
   }
 
   run(operations: Uint8Array): Uint8Array {
+    this.guard.notLoading('run');
     const room = address(this.exports.stageRoom!(Math.max(operations.length, HEADER_BYTES)));
     if (room === 0) throw new Error('run: committed records are staged; apply them first');
     this.u8.set(operations, room);
@@ -318,6 +335,68 @@ export class WasmStore implements Store {
     const args = this.argsAt / 4;
     const from = this.u32[args]!;
     return this.kernel.u8.subarray(from, from + this.u32[args + 1]!);
+  }
+
+  // ---- snapshots
+
+  snapshotBegin(): SnapshotState {
+    this.guard.beginSnapshot();
+    this.exports.snapshotBegin!();
+    const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
+    const logTimeMs = this.exports.snapshotTime!();
+    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs, checkpoint };
+  }
+
+  snapshotNext(maxBytes: number): Uint8Array | undefined {
+    this.guard.inSnapshot('snapshotNext');
+    const most = Math.max(1, Math.min(maxBytes, LARGEST_CHUNK));
+    const bytes = address(this.exports.snapshotPick!(most));
+    if (bytes === this.snapshotDone) return undefined;
+    const chunk = new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
+    const from = this.snapshotWindow;
+    for (let at = 0; at < bytes; ) {
+      const copied = this.exports.snapshotCopy!();
+      chunk.set(this.u8.subarray(from, from + copied), at);
+      at += copied;
+    }
+    return chunk;
+  }
+
+  snapshotEnd(): void {
+    this.guard.endSnapshot();
+    this.exports.snapshotEnd!();
+  }
+
+  loadBegin(): void {
+    this.guard.beginLoad(this.exports.nothingStaged!() !== 0);
+    this.exports.loadBegin!();
+  }
+
+  loadChunk(chunk: Uint8Array): boolean {
+    this.guard.inLoad('loadChunk');
+    const outcome = this.guard.failure === undefined ? this.takeChunk(chunk) : 0;
+    if (outcome !== 0) this.guard.failLoad(loadFailures[outcome - 1]!);
+    return this.guard.failure === undefined;
+  }
+
+  private takeChunk(chunk: Uint8Array): number {
+    // Larger than any record that can have been written.
+    if (chunk.length > this.mostStaged) return 1;
+    const room = address(this.exports.stageRoom!(Math.max(chunk.length, HEADER_BYTES)));
+    this.u8.set(chunk, room);
+    return this.exports.loadChunk!(room, chunk.length);
+  }
+
+  loadEnd(state: SnapshotState): 'ok' | LoadFailure {
+    this.guard.inLoad('loadEnd');
+    const { failure } = this.guard;
+    if (failure !== undefined || !isState(state)) return this.guard.endLoad(failure ?? 'state');
+    const { revision, applied, keys, logicalBytes, limitBytes, logTimeMs, checkpoint } = state;
+    const at = this.argsAt;
+    this.f64.set([revision, applied, keys, logicalBytes, limitBytes, logTimeMs, checkpoint.index], at / 8);
+    this.u32.set([...halves(state.stateHash), ...halves(checkpoint.stateHash)], at / 4 + 16);
+    const outcome = this.exports.loadEnd!();
+    return this.guard.endLoad(outcome === 0 ? 'ok' : loadFailures[outcome - 1]!);
   }
 
   // ---- statistics
@@ -380,6 +459,11 @@ const runErrors: Readonly<Record<number, string>> = {
   [Outcome.malformed]: 'run: the operations are malformed; nothing was applied',
   [Outcome.busy]: 'run: an entry is being applied',
 };
+
+/** Both halves of 16 hexadecimal digits, the low one first. */
+function halves(hash: string): [low: number, high: number] {
+  return [Number.parseInt(hash.slice(8), 16), Number.parseInt(hash.slice(0, 8), 16)];
+}
 
 /** 16 hexadecimal digits of a 64-bit number. */
 function hex(low: number, high: number): string {

@@ -51,7 +51,7 @@ const drawings: [string, string, (string | number)[]][] = [
     ['PAGE_KIND', 'PAGE_CLASS', 'PAGE_USED', 'PAGE_LENGTH', 'PAGE_BUMP', 'PAGE_NEXT', 'PAGE_PREV'],
   ],
   ['pages.ts', 'state', ['PS_TOTAL', 'PS_MAX', 'PS_FRESH', 'PS_FREE', 'PS_BINS']],
-  ['alloc.ts', 'state', ['AS_BYTES', 'AS_BLOCKS', 'AS_PAGES']],
+  ['alloc.ts', 'state', ['AS_BYTES', 'AS_BLOCKS', 'AS_RECORDS', 'AS_PAGES']],
   ['alloc.ts', 'a block in the debug build', [0, 4, 8, 12, 'GUARD_BEFORE']],
   ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3']],
   [
@@ -89,6 +89,10 @@ const drawings: [string, string, (string | number)[]][] = [
     ],
   ],
   ['readers.ts', 'state', ['RS_USED']],
+  ['snapshot.ts', 'state', ['SN_REVISION', 'SN_CURSOR', 'SN_RUNNING', 'SN_NEXT', 'SN_END', 'SN_CHUNK', 'SN_PART']],
+  ['snapshot.ts', 'entry', ['SE_KEY_LENGTH', 'SE_VALUE_LENGTH', 'SE_REVISION', 'SE_DEADLINE', 'SE_HEAD']],
+  ['load.ts', 'state', ['LO_UNDER_WAY', 'LO_WRONG', 'LO_REVISION']],
+  ['load.ts', 'window', [0, 'LOAD_ENTRY_AT']],
   ['pins.ts', 'pin, 32 bytes', ['PIN_REVISION', 'PIN_COUNT', 'PIN_FIRST', 'PIN_LAST', 'PIN_LOWER']],
   ['pins.ts', 'state', ['PI_PLACES', 'PI_DEAD']],
   [
@@ -102,12 +106,14 @@ const drawings: [string, string, (string | number)[]][] = [
       'VS_LOGICAL',
       'VS_LIMIT',
       'VS_LOCK',
+      'VS_TIME',
       newest('VS_PUBLISHED'),
       newest('VS_APPLIED'),
       newest('VS_KEYS'),
       newest('VS_HASH'),
       newest('VS_LOGICAL'),
       newest('VS_LIMIT'),
+      newest('VS_TIME'),
       'VS_QUEUES',
     ],
   ],
@@ -203,6 +209,7 @@ describe('the address map', () => {
         'READERS',
         'FRONT',
         'TEXT',
+        'SNAPSHOT',
         'PAGES',
         'PINS',
         'CONN',
@@ -246,7 +253,9 @@ describe('the address map', () => {
     expect(8 * constant('CRC_TABLE')).toBeLessThanOrEqual(constant('CRC_SIZE'));
     expect(65_535 * 128).toBeLessThanOrEqual(constant('CONN_SIZE'));
     expect(constant('TS_RETIRED_LIST') + 32 * constant('RETIRED_ENTRY')).toBeLessThanOrEqual(1024);
-    expect(constant('AS_PAGES') + 4 * constant('CLASSES')).toBeLessThanOrEqual(1024);
+    expect(constant('AS_PAGES') + 4 * constant('LISTS')).toBeLessThanOrEqual(1024);
+    expect(constant('SNAPSHOT_WINDOW')).toBe(constant('SNAPSHOT_BASE') + 4 * constant('SNAPSHOT_LIST'));
+    expect((constant('LOAD_WINDOW') + 1) * constant('LOAD_ENTRY')).toBeLessThanOrEqual(constant('SCRATCH_SIZE'));
   });
 });
 

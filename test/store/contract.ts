@@ -10,6 +10,7 @@ import { connectionContract } from './contract-connections.js';
 import { limitContract } from './contract-limits.js';
 import { outcomeContract } from './contract-outcomes.js';
 import { protocolContract } from './contract-protocol.js';
+import { snapshotContract } from './contract-snapshots.js';
 import { transactionContract } from './contract-transactions.js';
 import { Harness, testOptions } from './harness.js';
 
@@ -26,5 +27,6 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     outcomeContract(make);
     applyContract(make);
     limitContract(make);
+    snapshotContract(make);
   });
 }

@@ -10,6 +10,7 @@ import { testOptions } from './harness.js';
 import { Pair } from './pair.js';
 import { configPayload, dataPayload, type TestOrigin, u64 } from './payloads.js';
 import { Dice, RandomInput } from './random-input.js';
+import type { Taken } from './snapshots.js';
 
 const calls = Number(process.env.DIFFERENTIAL_OPS ?? 32_000);
 const CALLS_A_SEED = 4_000;
@@ -31,11 +32,20 @@ class Session {
   private readonly peers: { readonly origin: TestOrigin; sequence: number }[] = [];
   /** What each client has yet to send. */
   private readonly unsent = new Map<number, string>();
+  /** Another member's pair of stores. */
+  private readonly another: () => Pair;
+  /** The last snapshot that was written. */
+  private taken: readonly Taken[] | undefined;
+  /** Something that stands in no log was done since the snapshot under way was begun. */
+  private unlogged = false;
+  checked = 0;
+  jumps = 0;
 
   constructor(seed: number, make: (options: StoreOptions) => Pair) {
     this.dice = new Dice(seed);
     const limits = this.dice.once(2) ? tight : {};
     this.pair = make({ ...testOptions(), limits });
+    this.another = () => make({ ...testOptions(201), limits });
     this.input = new RandomInput(this.dice, limits === tight ? 60 : this.dice.of(30, 3_000));
     for (let identity = 40; identity < 43; identity++) {
       this.peers.push({ origin: { identity, starts: 1, nonce: identity }, sequence: 0 });
@@ -45,6 +55,7 @@ class Session {
   step(): void {
     const { dice, pair } = this;
     if (pair.clients.length === 0) pair.open();
+    if (pair.inSnapshot && dice.once(8)) this.snapshotSome();
     const choice = dice.below(100);
     if (choice < 40) this.send();
     else if (choice < 55) pair.ingest();
@@ -138,12 +149,64 @@ class Session {
       () => pair.commitPayload(new Uint8Array(dice.below(8)), dice.of(0, 3, 255), 'no-op'),
       () => this.config(),
       () => {
-        pair.apply();
+        // What follows stands in no log.
+        this.checkSnapshot();
+        this.unlogged = true;
         pair.run(this.input.operations(true).bytes);
         pair.compare();
       },
       () => pair.settle(),
+      () => {
+        if (pair.inSnapshot) {
+          if (dice.once(4)) pair.snapshotDrop();
+        } else {
+          this.unlogged = false;
+          pair.snapshotBegin();
+        }
+      },
+      () => this.jump(),
     )();
+  }
+
+  private snapshotSome(): void {
+    const taken = this.pair.snapshotNext(this.dice.of(1, 100, 1_000, 100_000));
+    if (taken === undefined) return;
+    this.taken = this.unlogged ? undefined : taken;
+  }
+
+  /** Another member that has applied more than these: own entries, some of them, and a peer's. */
+  private jump(): void {
+    const { dice, pair } = this;
+    if (pair.inSnapshot) return;
+    this.checkSnapshot();
+    const other = this.another();
+    other.follow(pair.records);
+    for (const entry of pair.undecided) {
+      if (dice.once(4)) break;
+      other.commitOwn(entry, dice.of(...entry.versions));
+    }
+    other.commitPayload(new Uint8Array(0), EntryType.noop, 'no-op');
+    other.apply();
+    other.snapshotBegin();
+    let taken: readonly Taken[] | undefined;
+    while (taken === undefined) taken = other.snapshotNext(1_000);
+    pair.load(taken, other.records);
+    this.jumps++;
+  }
+
+  /** A member that began with the last snapshot has come to the same. */
+  checkSnapshot(): void {
+    const { pair, taken } = this;
+    pair.apply();
+    if (taken === undefined) return;
+    this.taken = undefined;
+    this.checked++;
+    const { applied } = taken[0]!.state;
+    const other = this.another();
+    other.load(taken, pair.records.slice(0, applied));
+    other.follow(pair.records.slice(applied));
+    const [here, there] = [pair.holds(), other.holds()];
+    if (here !== there) throw new Error(`a snapshot of entry ${applied} leads elsewhere:\n${here}\n${there}`);
   }
 
   private config(): void {
@@ -159,6 +222,7 @@ function play(seed: number, steps: number, make: (options: StoreOptions) => Pair
   try {
     for (let step = 0; step < steps; step++) session.step();
     session.pair.settle();
+    session.checkSnapshot();
   } catch (error) {
     throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
@@ -172,11 +236,13 @@ describe('both stores give the same bytes', () => {
 
   test.each(seeds)('for the random calls of seed %i', (seed) => {
     const build = seed % 4 === 0 ? 'debug' : 'release';
-    const { pair } = play(
+    const { pair, checked, jumps } = play(
       seed,
       CALLS_A_SEED,
       (options) => new Pair(new JsStore(options), new WasmStore(options, build)),
     );
+    expect(checked).toBeGreaterThan(0);
+    expect(jumps).toBeGreaterThan(0);
     const fresh = { ...testOptions(), identity: new Uint8Array(16).fill(200), seed: new Uint8Array(16).fill(9) };
     const replay = new Pair(new JsStore(fresh), new WasmStore(fresh, build));
     for (const record of pair.records) for (const store of replay.stores) while (!store.stage(record)) store.apply();
@@ -191,6 +257,6 @@ describe('both stores give the same bytes', () => {
       store.stats = () => ({ ...stats(), keys: stats().keys + (stats().revision > 20 ? 1 : 0) });
       return new Pair(store, new JsStore(options));
     };
-    expect(() => play(1, 400, broken)).toThrow(/seed 1: the stores differ in stats/);
+    expect(() => play(1, 400, broken)).toThrow(/seed 1: the stores differ in (stats|snapshotBegin)/);
   });
 });

@@ -3,8 +3,10 @@
  * contents, hashes and counters. The first difference throws, with the calls that led to it.
  */
 import { RECORD_HEADER_BYTES, sealRecord } from '../../src/log/record.js';
+import type { SnapshotState } from '../../src/store/snapshot.js';
 import { EntryType, type GiveUp, type SealedEntry, type Store, StoreEvent } from '../../src/store/store.js';
 import { bytesOf, textOf } from './harness.js';
+import { load, recordsIn, type Taken } from './snapshots.js';
 
 /** A connection of both: its slots may differ. */
 interface Client {
@@ -182,6 +184,15 @@ export class Pair {
     }
   }
 
+  /** Applies what another pair has committed. */
+  follow(records: readonly Uint8Array[]): void {
+    for (const record of records) {
+      this.records.push(record);
+      for (const store of this.stores) while (!store.stage(record)) store.apply();
+    }
+    this.apply();
+  }
+
   commitPayload(payload: Uint8Array, type: number, name: string): void {
     const record = new Uint8Array(RECORD_HEADER_BYTES + payload.length);
     record.set(payload, RECORD_HEADER_BYTES);
@@ -222,6 +233,66 @@ export class Pair {
     this.both('run', (store) => textOf(store.run(operations)));
   }
 
+  // ---- snapshots
+
+  /** What has been written of the snapshot under way, of each store. */
+  private written: Uint8Array[][] = [];
+  private begun: SnapshotState[] = [];
+
+  get inSnapshot(): boolean {
+    return this.begun.length > 0;
+  }
+
+  snapshotBegin(): void {
+    this.written = this.stores.map(() => []);
+    this.both(
+      'snapshotBegin',
+      (store) => {
+        const state = store.snapshotBegin();
+        this.begun.push(state);
+        return state;
+      },
+      (state) => JSON.stringify(state),
+    );
+  }
+
+  /** The next chunk of those that have one; the snapshots when both have ended: the same records in any order. */
+  snapshotNext(maxBytes: number): Taken[] | undefined {
+    this.note(`snapshotNext ${maxBytes}`);
+    const chunks = this.stores.map((store) => store.snapshotNext(maxBytes));
+    for (const [i, chunk] of chunks.entries()) if (chunk !== undefined) this.written[i]!.push(chunk);
+    if (chunks.some((chunk) => chunk !== undefined)) return undefined;
+    this.snapshotEnd();
+    const shown = this.written.map((written) =>
+      recordsIn(written)
+        .map(({ key, value, revision, system }) => `${system} ${textOf(key)}=${textOf(value)}@${revision}`)
+        .sort()
+        .join('\n'),
+    );
+    if (shown.some((text) => text !== shown[0])) this.differ('the records of the snapshot', shown);
+    const states = this.begun;
+    this.begun = [];
+    return this.written.map((written, i) => ({ state: states[i]!, chunks: written }));
+  }
+
+  private snapshotEnd(): void {
+    this.both('snapshotEnd', (store) => store.snapshotEnd());
+  }
+
+  /** Gives the snapshot under way up. */
+  snapshotDrop(): void {
+    this.snapshotEnd();
+    this.begun = [];
+  }
+
+  /** Both go on from snapshots, each from that of the other kind, behind the records that led to them. */
+  load(snapshots: readonly Taken[], records: readonly Uint8Array[]): void {
+    const outcome = this.both('load', (store, i) => load(store, snapshots[snapshots.length - 1 - i]!));
+    if (outcome !== 'ok') throw new Error(`the snapshot was refused: ${outcome}`);
+    this.records.splice(0, this.records.length, ...records);
+    this.drain();
+  }
+
   /** Until nothing is undecided and nothing moves; then everything is compared. */
   settle(): void {
     for (const client of this.clients) if (client.paused) this.pause(client, false);
@@ -239,6 +310,13 @@ export class Pair {
       quiet = moved ? 0 : quiet + 1;
     }
     this.compare();
+  }
+
+  /** What they hold, without the counters of what they have done. */
+  holds(): string {
+    this.compare();
+    const { revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint } = this.stores[0]!.stats();
+    return JSON.stringify({ revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint });
   }
 
   compare(): void {
