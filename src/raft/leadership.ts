@@ -5,31 +5,65 @@
  * Messages are not made when something happens but when the host asks: however much a turn brings, each follower gets
  * one append with all that fits, and a heartbeat only if something has to be said that no append says.
  */
+import { CatchUp } from './catch-up.js';
 import type { LogView } from './log-view.js';
+import type { Memberships } from './membership.js';
 import { Progress } from './progress.js';
-import type { Voters } from './quorum.js';
 import { ReadRounds } from './reads.js';
-import type { AppendResponse, HeartbeatResponse, Message, NodeId, RaftConfig } from './types.js';
+import type { AppendResponse, HeartbeatResponse, Message, NodeId, PeerStatus, RaftConfig } from './types.js';
 
 export class Leadership {
   readonly reads = new ReadRounds();
   readonly #config: RaftConfig;
   readonly #term: number;
-  readonly #voters: Voters;
+  readonly #memberships: Memberships;
   readonly #log: LogView;
   readonly #peers = new Map<NodeId, Progress>();
   /** The same, to go through without an iterator. */
-  readonly #all: readonly Progress[];
+  #all: readonly Progress[] = [];
   /** Ticks since the term began here. */
   #now = 0;
+  /** The host was asked, since the last heartbeat, to propose the end of a joint membership. */
+  leaveAsked = false;
+  readonly #heardOf = (id: NodeId): boolean =>
+    id === this.#config.id || this.#now - this.#peers.get(id)!.heard < this.#config.electionTicks[1];
+  readonly #matchOf = (id: NodeId): number =>
+    id === this.#config.id ? this.#log.persisted : this.#peers.get(id)!.match;
 
-  constructor(config: RaftConfig, term: number, voters: Voters, log: LogView) {
+  constructor(config: RaftConfig, term: number, memberships: Memberships, log: LogView) {
     this.#config = config;
     this.#term = term;
-    this.#voters = voters;
+    this.#memberships = memberships;
     this.#log = log;
-    for (const id of voters.ids) if (id !== config.id) this.#peers.set(id, new Progress(id, log.lastIndex + 1));
+    this.reconfigure(log.lastIndex + 1);
+  }
+
+  /**
+   * There is another membership. Whom it adds is sent entries from `next` on first, as a probe. Whom it removes is sent the log
+   * until it knows that this is committed, so that it can stop instead of asking for votes; it does not count any more.
+   */
+  reconfigure(next: number): void {
+    const { index, membership } = this.#memberships.newest;
+    const { voters, outgoing, learners } = membership;
+    const members = new Set([...voters, ...outgoing, ...learners]);
+    members.delete(this.#config.id);
+    for (const [id, peer] of this.#peers) {
+      if (peer.leaving > 0 && members.has(id)) this.#peers.delete(id);
+      else if (peer.leaving === 0 && !members.has(id)) peer.leaving = index;
+    }
+    for (const id of members) {
+      const peer = this.#peers.get(id) ?? this.#add(id, next);
+      const learns = learners.includes(id) && !this.#memberships.quorum.has(id);
+      peer.catchUp = learns ? (peer.catchUp ?? new CatchUp(this.#log.lastIndex, this.#now)) : undefined;
+    }
     this.#all = [...this.#peers.values()];
+  }
+
+  #add(id: NodeId, next: number): Progress {
+    const peer = new Progress(id, next);
+    peer.heard = this.#now;
+    this.#peers.set(id, peer);
+    return peer;
   }
 
   peer(id: NodeId): Progress | undefined {
@@ -38,11 +72,12 @@ export class Leadership {
 
   /** Lets time pass. False: no majority was heard of for an election time-out, so somebody else may lead by now (dissertation §6.2). */
   tick(): boolean {
-    const { heartbeatTicks, electionTicks } = this.#config;
     this.#now++;
-    if (this.#now % heartbeatTicks === 0) this.beat();
-    const patience = electionTicks[1];
-    return this.#voters.majority((id) => id === this.#config.id || this.#now - this.#peers.get(id)!.heard < patience);
+    if (this.#now % this.#config.heartbeatTicks === 0) {
+      this.beat();
+      this.leaveAsked = false;
+    }
+    return this.#memberships.quorum.majority(this.#heardOf);
   }
 
   /** Heartbeats to all with the next messages. */
@@ -52,28 +87,58 @@ export class Leadership {
 
   /** Notes a sign of life, in this term, of a follower. */
   heard(id: NodeId): void {
-    const peer = this.#peers.get(id)!;
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
     peer.heard = this.#now;
     if (peer.unreachable) peer.found();
   }
 
   /** A follower's answer to an append. True if more of the log may be committed now. */
   appended(message: AppendResponse): boolean {
-    const peer = this.#peers.get(message.from)!;
-    if (message.ok) return peer.accepted(message.index, this.#now);
-    peer.refused(message.refused, message.index, message.hintTerm, this.#log);
-    return false;
+    const peer = this.#peers.get(message.from);
+    if (peer === undefined) return false;
+    if (!message.ok) {
+      peer.refused(message.refused, message.index, message.hintTerm, this.#log);
+      return false;
+    }
+    const news = peer.accepted(message.index, this.#now);
+    peer.catchUp?.reached(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
+    return news;
   }
 
   beaten(message: HeartbeatResponse): void {
-    const peer = this.#peers.get(message.from)!;
+    const peer = this.#peers.get(message.from);
+    if (peer === undefined) return;
     if (peer.match < this.#log.lastIndex) peer.nudge(this.#now, this.#config.heartbeatTicks);
     this.reads.confirm(message.from, message.round);
   }
 
   /** The last entry that is on the disks of a majority, this node's own disk being one of them (dissertation §10.2.1). */
   reached(): number {
-    return this.#voters.reached((id) => (id === this.#config.id ? this.#log.persisted : this.#peers.get(id)!.match));
+    return this.#memberships.quorum.reached(this.#matchOf);
+  }
+
+  /** It was heard of within the shortest election time-out. */
+  #active(peer: Progress): boolean {
+    return this.#now - peer.heard < this.#config.electionTicks[0];
+  }
+
+  /** Whether a learner would not hold anything up as a voter (dissertation §4.2.1). */
+  caughtUp(id: NodeId): boolean {
+    const peer = this.#peers.get(id);
+    if (peer?.catchUp === undefined || !this.#active(peer)) return false;
+    return peer.catchUp.done(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
+  }
+
+  status(): PeerStatus[] {
+    return this.#all
+      .filter(({ leaving }) => leaving === 0)
+      .map((peer) => ({
+        id: peer.id,
+        match: peer.match,
+        state: peer.probing ? 'probing' : 'replicating',
+        active: this.#active(peer),
+      }));
   }
 
   /** Puts into `out` what each follower has to be sent now: at most one heartbeat and one append each. */
@@ -83,7 +148,17 @@ export class Leadership {
       if (peer.heartbeatDue) this.#heartbeat(peer, commit, out);
       this.#append(peer, commit, out);
       if (peer.told < Math.min(commit, peer.match)) this.#heartbeat(peer, commit, out);
+      if (peer.leaving > 0) this.#seeOff(peer, commit);
     }
+  }
+
+  /** Lets go of one who was removed: it has been told so, or does not answer. */
+  #seeOff(peer: Progress, commit: number): void {
+    if (commit < peer.leaving) return;
+    if (peer.leavingSince === 0) peer.leavingSince = this.#now;
+    if (peer.told < peer.leaving && this.#now - peer.leavingSince < this.#config.electionTicks[1]) return;
+    this.#peers.delete(peer.id);
+    this.#all = this.#all.filter((other) => other !== peer);
   }
 
   #heartbeat(peer: Progress, leaderCommit: number, out: Message[]): void {

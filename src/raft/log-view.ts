@@ -7,24 +7,27 @@
  *
  * Invariants: pending is gapless and begins at most one past the host's last entry; terms never fall along the log;
  * nothing at or below the commit index is replaced; persisted ≤ last index, and falls back when what it covered is
- * replaced.
+ * replaced. The memberships that its entries set come and go with them.
  *
  * Of the host's writes the core asks one thing: a write does not carry an entry that had been replaced in memory before
  * the write began. Else the sequence (5, term 2), (5, term 3), (5, term 2) could leave a late completion of the first
  * vouching for the third while the second is what a crash leaves.
  */
 import { broken } from './invariant.js';
+import type { Memberships } from './membership.js';
 import type { Entry, LogReader } from './types.js';
 
 export class LogView {
   readonly #log: LogReader;
+  readonly #memberships: Memberships;
   #pending: Entry[] = [];
   #persisted: number;
   /** Last index the host must hold by now. */
   #handed: number;
 
-  constructor(log: LogReader, persisted: number) {
+  constructor(log: LogReader, persisted: number, memberships: Memberships) {
     this.#log = log;
+    this.#memberships = memberships;
     this.#handed = log.lastIndex();
     this.#persisted = persisted;
     if (persisted > this.#handed) broken(`persisted ${persisted} is beyond the last entry ${this.#handed}`);
@@ -101,6 +104,7 @@ export class LogView {
     if (entry.term < this.lastTerm)
       broken(`entry ${entry.index} has term ${entry.term}, the one before it ${this.lastTerm}`);
     this.#pending.push(entry);
+    if (entry.membership !== undefined) this.#memberships.add(entry.index, entry.membership);
   }
 
   /**
@@ -130,6 +134,7 @@ export class LogView {
       this.#handed = first - 1;
     }
     this.#persisted = Math.min(this.#persisted, first - 1);
+    this.#memberships.truncate(first);
   }
 
   /**

@@ -8,6 +8,7 @@
  * Invariants: match < next; match never falls within a term (it counts what the follower has on disk); while
  * replicating, what is in flight is what lies between match and next.
  */
+import type { CatchUp } from './catch-up.js';
 import type { LogView } from './log-view.js';
 import type { NodeId } from './types.js';
 
@@ -34,6 +35,11 @@ export class Progress {
   heard = 0;
   /** The link is down: appends would only be dropped. Heartbeats go on, and any sign of life ends it. */
   unreachable = false;
+  /** Of a learner: whether it keeps up. */
+  catchUp: CatchUp | undefined;
+  /** Index of the entry that removes it, and the tick at which that was found to be committed; 0: it is a member, or not yet. */
+  leaving = 0;
+  leavingSince = 0;
 
   #probing = true;
   /** The append that probes, when one is under way. */

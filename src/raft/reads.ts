@@ -8,6 +8,7 @@
  *
  * The asking side, `ReadAsks`: a follower's requests to its leader.
  */
+import type { Quorum } from './quorum.js';
 import type { NodeId } from './types.js';
 
 export interface ReadRequestor {
@@ -63,9 +64,9 @@ export class ReadRounds {
     if (round !== 0 && round === this.current) this.#confirmed.add(from);
   }
 
-  /** Those who can be answered, when `majority` holds for who has confirmed the round in flight. */
-  take(majority: (test: (id: NodeId) => boolean) => boolean): readonly ReadAnswer[] {
-    if (this.#flying.length === 0 || !majority((id) => this.#confirmed.has(id))) return noAnswers;
+  /** Those who can be answered: all of the round in flight, when a majority has confirmed it. */
+  take(quorum: Quorum): readonly ReadAnswer[] {
+    if (this.#flying.length === 0 || !quorum.majority((id) => this.#confirmed.has(id))) return noAnswers;
     const answers = this.#flying;
     this.#flying = [];
     return answers;

@@ -7,11 +7,32 @@
 /** Ids of nodes: 1 … 65,535. 0 means nobody. */
 export type NodeId = number;
 
-/** An entry of the log. `bytes` is the whole record as on the wire and on disk (header, payload); the core never looks into it. */
+/**
+ * Who belongs to the cluster (§6, dissertation §4). Each list holds an id at most once. Voters and learners are disjoint; an
+ * outgoing voter may be an incoming one as well, or a learner from then on.
+ */
+export interface Membership {
+  readonly voters: readonly NodeId[];
+  /** The voters before, while both memberships are joint (dissertation §4.3); else empty. */
+  readonly outgoing: readonly NodeId[];
+  /** They are sent the log, but neither vote nor count (dissertation §4.2.1). */
+  readonly learners: readonly NodeId[];
+}
+/** A membership, and the entry that set it. */
+export interface MembershipAt {
+  readonly index: number;
+  readonly membership: Membership;
+}
+
+/**
+ * An entry of the log. `bytes` is the whole record as on the wire and on disk (header, payload); the core never looks into it.
+ * Whoever makes an entry of bytes, from a peer or from the disk, says what membership they set, if they do.
+ */
 export interface Entry {
   readonly index: number;
   readonly term: number;
   readonly bytes: Uint8Array;
+  readonly membership?: Membership | undefined;
 }
 
 /** What must be durable before any message that depends on it leaves (Raft figure 2, "Persistent state"). */
@@ -97,7 +118,24 @@ export type Message =
   | ReadRequest
   | ReadResponse;
 
+/** A learner is who follows without a vote of its own, also one that has been removed. */
 export type Role = 'leader' | 'follower' | 'candidate' | 'learner';
+
+/**
+ * Why a membership was not proposed; nothing has happened then. `too-early`: this leader has not committed an entry of its own
+ * term. `under-way`: another change is not over. `not-a-step`: not one step from what is now (see `membership.ts`).
+ */
+export type MembershipRefusal = 'not-leader' | 'too-early' | 'under-way' | 'not-a-step';
+
+/** What a leader knows of one of the others. */
+export interface PeerStatus {
+  readonly id: NodeId;
+  /** Everything up to here is on its disk. */
+  readonly match: number;
+  readonly state: 'probing' | 'replicating';
+  /** It was heard of within the shortest election time-out. */
+  readonly active: boolean;
+}
 
 /**
  * What the host must do, in this order: (1) make `hardState` durable, if given; (2) append `entries` to its log in
@@ -114,12 +152,18 @@ export interface Ready {
   readonly reads: readonly { readonly id: number; readonly index: number }[];
   /** Set when leader, term or role changed since the last Ready. */
   readonly changed: boolean;
+  /** Set when the newest membership of the log is another than at the last Ready, be it by an append or by a truncation. */
+  readonly membershipChanged: boolean;
+  /** A joint membership is committed: the membership that this leader is to propose now, which ends it (dissertation §4.3). Said again as long as it is due. */
+  readonly leaveJoint: Membership | undefined;
 }
 
 export interface RaftConfig {
   readonly id: NodeId;
-  /** All voters, this node among them. */
-  readonly voters: readonly NodeId[];
+  /** The membership before the first entry of the log: of the cluster's founding. Without voters: this node belongs to no cluster yet, and waits to be sent a log. */
+  readonly membership: Membership;
+  /** The memberships that entries of the log set, in the order of the log. */
+  readonly changes?: readonly MembershipAt[];
   readonly hardState: HardState;
   readonly log: LogReader;
   /** Everything in `log` at construction that is known to be durable (index). */
@@ -134,6 +178,14 @@ export interface RaftConfig {
   /** Most bytes of entries in one append (at least one entry goes), and in flight to one follower. */
   readonly maxAppendBytes: number;
   readonly maxInflightBytes: number;
-  /** Makes the record of a new entry of this leader's: fills in the header of a record with room for it; with no record, the no-op that begins a term (§5.4.2, §8). */
-  readonly seal: (index: number, term: number, record: Uint8Array | undefined) => Uint8Array;
+  /**
+   * Makes the record of a new entry of this leader's: fills in the header of a record with room for it; with no record, the no-op
+   * that begins a term (§5.4.2, §8). `membership`: what the record sets, if it came with `proposeMembership`.
+   */
+  readonly seal: (
+    index: number,
+    term: number,
+    record: Uint8Array | undefined,
+    membership: Membership | undefined,
+  ) => Uint8Array;
 }

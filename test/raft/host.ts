@@ -1,6 +1,15 @@
 /** A host for one core: a log in memory, a disk that completes writes when told to, and no network. */
 import { Raft } from '../../src/raft/raft.js';
-import type { Entry, HardState, LogReader, Message, RaftConfig, Ready } from '../../src/raft/types.js';
+import type {
+  Entry,
+  HardState,
+  LogReader,
+  Membership,
+  MembershipAt,
+  Message,
+  RaftConfig,
+  Ready,
+} from '../../src/raft/types.js';
 
 /** A generator of numbers in [0, 1): mulberry32. */
 export function random(seed: number): () => number {
@@ -21,7 +30,9 @@ export interface Watcher {
   read?(host: Host, id: number, index: number): void;
 }
 
-export type HostOptions = Partial<Omit<RaftConfig, 'log' | 'persisted'>> & {
+export type HostOptions = Partial<Omit<RaftConfig, 'log' | 'persisted' | 'changes'>> & {
+  /** The founding membership, when it has nothing but voters; default 1, 2, 3. */
+  readonly voters?: readonly number[];
   /** Terms of the entries in the log at the start, all of them durable. */
   readonly terms?: readonly number[];
 };
@@ -35,6 +46,14 @@ export function entry(index: number, term: number, bytes: Uint8Array = TINY): En
 
 export function entriesOf(terms: readonly number[], from = 1): Entry[] {
   return terms.map((term, i) => entry(from + i, term));
+}
+
+export function members(
+  voters: readonly number[],
+  outgoing: readonly number[] = [],
+  learners: readonly number[] = [],
+): Membership {
+  return { voters, outgoing, learners };
 }
 
 export class Host implements LogReader {
@@ -55,6 +74,8 @@ export class Host implements LogReader {
   /** The write is on disk, but its completion has not been told. */
   #landed = false;
   #outgoing = 0;
+  /** What `Ready.leaveJoint` asked for last. */
+  leaveJoint: Membership | undefined;
   readonly #options: HostOptions;
   readonly #watcher: Watcher;
 
@@ -71,16 +92,20 @@ export class Host implements LogReader {
   }
 
   #make(commit: number): Raft {
+    const { voters = [1, 2, 3], terms: _terms, ...options } = this.#options;
     return new Raft({
-      voters: [1, 2, 3],
+      membership: members(voters),
       heartbeatTicks: 1,
       electionTicks: [10, 19],
       random: random(this.id),
       maxAppendBytes: 1000,
       maxInflightBytes: 10_000,
       seal: (_index, _term, record) => record ?? new Uint8Array(1),
-      ...this.#options,
+      ...options,
       id: this.id,
+      changes: this.disk.flatMap(({ index, membership }): MembershipAt[] =>
+        membership === undefined ? [] : [{ index, membership }],
+      ),
       hardState: this.hard,
       log: this,
       persisted: this.disk.length,
@@ -124,6 +149,7 @@ export class Host implements LogReader {
     if (ready.entries.length > 0) this.#append(ready.entries);
     this.#watcher.ready?.(this, ready);
     this.commit = ready.commit;
+    this.leaveJoint = ready.leaveJoint ?? this.leaveJoint;
     for (const message of ready.messages) {
       this.#watcher.message?.(this, message);
       this.sent.push(message);
@@ -191,6 +217,11 @@ export class Host implements LogReader {
       this.turn();
     }
     return this.sent.slice(from);
+  }
+
+  /** Proposes a membership; the record is of no interest. */
+  change(membership: Membership): ReturnType<Raft['proposeMembership']> {
+    return this.raft.proposeMembership(new Uint8Array(1), membership);
   }
 
   /** The messages that left since the last call. */

@@ -1,0 +1,85 @@
+/**
+ * The follower's side of replication (§5.3): what has been shown, by the appends of the leader followed now, to be the same as in
+ * its log, and what it has to be answered.
+ *
+ * Invariant: a follower answers for min(its disk, what this leader's appends have shown to match). The disk alone vouches for
+ * nothing: behind the matching prefix it may hold a suffix of another leader's.
+ */
+import { broken } from './invariant.js';
+import type { LogView } from './log-view.js';
+import type { AppendRequest } from './types.js';
+
+export class Following {
+  readonly #log: LogView;
+  /** Everything up to here is the same as in this leader's log. */
+  #verified: number;
+  /** Up to where this leader was answered, and whether an answer has to go. */
+  #answered: number;
+  #due = false;
+
+  constructor(log: LogView, commit: number) {
+    this.#log = log;
+    this.#verified = commit;
+    this.#answered = commit;
+  }
+
+  /** Another leader, or none: nothing but what is committed is known to be in its log. */
+  begin(commit: number): void {
+    this.#verified = commit;
+    this.#answered = commit;
+    this.#due = false;
+  }
+
+  /** What this node may answer for: on its disk, and shown by this leader to be the same as in its log. */
+  get durable(): number {
+    return Math.min(this.#log.persisted, this.#verified);
+  }
+
+  /** More is on disk: it is answered for if this leader has shown it to match. */
+  persisted(): void {
+    if (this.durable > this.#answered) this.#due = true;
+  }
+
+  /** Takes the entries of an append behind one that matches. Returns the last entry up to which it shows that the logs are the same. */
+  accept({ prevIndex, entries }: AppendRequest, commit: number): number {
+    const last = prevIndex + entries.length;
+    this.#log.merge(entries, Math.max(commit, this.#verified));
+    this.#verified = Math.max(this.#verified, last);
+    // What is not on disk yet is answered for when it is.
+    if (this.durable >= last) this.#due = true;
+    return last;
+  }
+
+  /** The log has no entry (prevIndex, prevTerm): where it may match, past all entries of terms that the leader does not have there. */
+  hint({ from, prevIndex, prevTerm }: AppendRequest, commit: number): number {
+    if (prevIndex <= commit) {
+      broken(
+        `leader ${from} has term ${prevTerm} at ${prevIndex}; here that is committed with term ${this.#log.term(prevIndex)}`,
+      );
+    }
+    return this.#log.lastWithTerm(commit, Math.min(prevIndex, this.#log.lastIndex), prevTerm);
+  }
+
+  /** The index of the answer that has to go now; undefined: none. */
+  answer(): number | undefined {
+    if (!this.#due) return undefined;
+    this.#due = false;
+    this.#answered = this.durable;
+    return this.#answered;
+  }
+}
+
+/** Entries follow one another and the one before; their terms do not fall, and none is above the leader's. */
+export function checkEntries({ from, term, prevIndex, prevTerm, entries }: AppendRequest): void {
+  let index = prevIndex;
+  let least = prevTerm;
+  for (const entry of entries) {
+    index++;
+    if (entry.index !== index || entry.term < least || entry.term > term) {
+      broken(
+        `node ${from} of term ${term} sent entry ${entry.index} of term ${entry.term} as entry ${index} after term ${least}`,
+      );
+    }
+    least = entry.term;
+  }
+}
