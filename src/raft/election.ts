@@ -9,6 +9,7 @@ export class Patience {
   #elapsed = 0;
   /** Ticks after which this node campaigns: drawn anew for each wait (§5.2). */
   #most = 0;
+  #forgiven = false;
 
   constructor(config: RaftConfig) {
     this.#config = config;
@@ -27,8 +28,10 @@ export class Patience {
     this.#elapsed = 0;
   }
 
-  /** True if the wait has been too long. */
-  tick(): boolean {
+  /** True if the wait has been too long. A late tick does not count, unless the one before was late as well. */
+  tick(late: boolean): boolean {
+    this.#forgiven = late && !this.#forgiven;
+    if (this.#forgiven) return false;
     this.#elapsed++;
     return this.#elapsed >= this.#most;
   }
@@ -43,10 +46,13 @@ export class Patience {
 export class Campaign {
   /** It only asks if it could win. */
   readonly pre: boolean;
+  /** The leader asked for it. */
+  readonly transfer: boolean;
   readonly #votes = new Map<NodeId, boolean>();
 
-  constructor(pre: boolean) {
+  constructor(pre: boolean, transfer: boolean) {
     this.pre = pre;
+    this.transfer = transfer;
   }
 
   answered(id: NodeId): boolean {

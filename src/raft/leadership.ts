@@ -10,6 +10,7 @@ import type { LogView } from './log-view.js';
 import type { Memberships } from './membership.js';
 import { Progress } from './progress.js';
 import { ReadRounds } from './reads.js';
+import { Transfer } from './transfer.js';
 import type { AppendResponse, HeartbeatResponse, Message, NodeId, PeerStatus, RaftConfig } from './types.js';
 
 export class Leadership {
@@ -21,6 +22,10 @@ export class Leadership {
   readonly #peers = new Map<NodeId, Progress>();
   /** The same, to go through without an iterator. */
   #all: readonly Progress[] = [];
+  /** Leadership is being handed over. */
+  #transfer: Transfer | undefined;
+  /** This leader has been removed, and has begun to hand over. */
+  retiring = false;
   /** Ticks since the term began here. */
   #now = 0;
   /** The host was asked, since the last heartbeat, to propose the end of a joint membership. */
@@ -76,7 +81,9 @@ export class Leadership {
     if (this.#now % this.#config.heartbeatTicks === 0) {
       this.beat();
       this.leaveAsked = false;
+      this.#transfer?.repeat();
     }
+    if (this.#transfer?.expired(this.#now, this.#config.electionTicks[0])) this.#transfer = undefined;
     return this.#memberships.quorum.majority(this.#heardOf);
   }
 
@@ -130,6 +137,28 @@ export class Leadership {
     return peer.catchUp.done(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
   }
 
+  get transferring(): boolean {
+    return this.#transfer !== undefined;
+  }
+
+  /** Begins to hand over to `to`. False: it cannot take over. */
+  transfer(to: NodeId): boolean {
+    if (!this.#memberships.newest.membership.voters.includes(to) || !this.#peers.has(to)) return false;
+    this.#transfer = new Transfer(to, this.#now);
+    return true;
+  }
+
+  /** The voter that would lead soonest: the one with most of the log among those heard of of late; 0: none. */
+  successor(): NodeId {
+    let best: Progress | undefined;
+    for (const peer of this.#all) {
+      if (!this.#memberships.newest.membership.voters.includes(peer.id)) continue;
+      if (peer.unreachable || !this.#active(peer)) continue;
+      if (best === undefined || peer.match > best.match) best = peer;
+    }
+    return best?.id ?? 0;
+  }
+
   status(): PeerStatus[] {
     return this.#all
       .filter(({ leaving }) => leaving === 0)
@@ -150,6 +179,14 @@ export class Leadership {
       if (peer.told < Math.min(commit, peer.match)) this.#heartbeat(peer, commit, out);
       if (peer.leaving > 0) this.#seeOff(peer, commit);
     }
+    if (this.#transfer !== undefined) this.#handOver(this.#transfer, out);
+  }
+
+  /** The other one may campaign as soon as it has the whole log: then nobody is more up to date (dissertation §3.10). */
+  #handOver(transfer: Transfer, out: Message[]): void {
+    const { to } = transfer;
+    if (this.#peers.get(to)!.match < this.#log.lastIndex || !transfer.due()) return;
+    out.push({ type: 'timeoutNow', from: this.#config.id, to, term: this.#term });
   }
 
   /** Lets go of one who was removed: it has been told so, or does not answer. */

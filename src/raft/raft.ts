@@ -15,6 +15,7 @@
  * - ReadIndex (dissertation §6.4): `reads.ts`. Flow control and fast back-off: `progress.ts`.
  * - Membership by joint consensus, learners (§6, dissertation §4): `membership.ts`. Who counts is asked of the newest membership
  *   of the own log each time. The core reads no records: who makes an entry of bytes says what membership they set.
+ * - Leadership transfer (dissertation §3.10): `transfer.ts`. A leader that is removed hands over as well.
  *
  * Invariants, asserted in production (a broken one throws InvariantError, and the node must stop):
  * - the term never falls; within a term there is at most one vote, and one leader (Election Safety);
@@ -52,6 +53,8 @@ import type {
   ReadResponse,
   Ready,
   Role,
+  TimeoutNow,
+  TransferRefusal,
   VoteRequest,
   VoteResponse,
 } from './types.js';
@@ -130,14 +133,18 @@ export class Raft {
     return this.#log.lastIndex;
   }
 
-  /** One tick of the host's clock has passed. A host that was stalled calls it once, not for each tick it missed. */
-  tick(): void {
+  /**
+   * One tick of the host's clock has passed. A host that was stalled calls it once, not for each tick it missed, and says that
+   * it is `late`: what the leader sent meanwhile may still wait in its sockets, so such a tick begins no election. Of two
+   * late ones in a row the second counts, so that a host which is always late does not wait for ever.
+   */
+  tick(late = false): void {
     this.#asks.tick();
     if (this.#leadership !== undefined) {
-      if (!this.#leadership.tick() || this.#retired()) this.#follow(this.#term, 0);
+      if (!this.#leadership.tick() || this.#retired(this.#leadership)) this.#follow(this.#term, 0);
       return;
     }
-    if (this.#patience.tick() || this.#memberships.quorum.alone(this.#config.id)) this.campaign();
+    if (this.#patience.tick(late) || this.#memberships.quorum.alone(this.#config.id)) this.campaign();
   }
 
   /**
@@ -147,15 +154,15 @@ export class Raft {
   campaign(): void {
     if (this.#role === 'leader' || !this.#memberships.mayLead(this.#config.id)) return;
     this.#setLeader(0);
-    this.#solicit(true);
+    this.#solicit(true, false);
   }
 
   /**
    * Appends to the leader's log, in order. Each record has room for its header, which `config.seal` fills in.
-   * Returns the index of the first, undefined when this node does not lead (nothing has happened then).
+   * Returns the index of the first, undefined when this node does not lead, or is handing over (nothing has happened then).
    */
   propose(records: readonly Uint8Array[]): number | undefined {
-    if (this.#role !== 'leader') return undefined;
+    if (this.#leadership === undefined || this.#leadership.transferring) return undefined;
     const first = this.#log.lastIndex + 1;
     for (const record of records) this.#appendOwn(record, undefined);
     return first;
@@ -169,6 +176,7 @@ export class Raft {
   proposeMembership(record: Uint8Array, membership: Membership): number | MembershipRefusal {
     const leadership = this.#leadership;
     if (leadership === undefined) return 'not-leader';
+    if (leadership.transferring) return 'transferring';
     if (!this.#open) return 'too-early';
     const { newest, committed, joint } = this.#memberships;
     if (!committed) return 'under-way';
@@ -176,6 +184,21 @@ export class Raft {
     this.#appendOwn(record, membership);
     leadership.reconfigure(this.#log.lastIndex);
     return this.#log.lastIndex;
+  }
+
+  /**
+   * Hands leadership over to another voter (dissertation §3.10), or says why not. Until that one leads, but for no longer than the
+   * shortest election time-out, nothing is proposed.
+   */
+  transfer(to: NodeId): TransferRefusal | undefined {
+    if (this.#leadership === undefined) return 'not-leader';
+    if (this.#leadership.transferring) return 'transferring';
+    return this.#leadership.transfer(to) ? undefined : 'not-eligible';
+  }
+
+  /** To whom this leader would best hand over: to the voter with most of its log; 0: to nobody, or it does not lead. */
+  chooseSuccessor(): NodeId {
+    return this.#leadership?.successor() ?? 0;
   }
 
   /** Whether a learner has caught up with this leader so far that it would hold nothing up as a voter (dissertation §4.2.1). */
@@ -215,14 +238,14 @@ export class Raft {
     this.#leadership?.peer(id)?.found();
     if (id === this.#leader) this.#asks.hurry();
     const campaign = this.#campaign;
-    if (campaign?.answered(id) === false && this.#memberships.quorum.has(id)) this.#requestVote(id, campaign.pre);
+    if (campaign?.answered(id) === false && this.#memberships.quorum.has(id)) this.#requestVote(campaign, id);
   }
 
   /** Takes a message. One that is not for this node counts for nothing. */
   step(message: Message): void {
     if (message.to !== this.#config.id || message.from === this.#config.id || !this.#heeds(message)) return;
     if (message.term > this.#term) {
-      if (message.type === 'vote' && this.#hasLeader()) return;
+      if (message.type === 'vote' && !message.transfer && this.#hasLeader()) return;
       if (!isPreVote(message)) {
         this.#follow(message.term, message.type === 'append' || message.type === 'heartbeat' ? message.from : 0);
       }
@@ -241,6 +264,7 @@ export class Raft {
    */
   #heeds({ type, from, term }: Message): boolean {
     if (this.#memberships.has(from) || type === 'vote' || type === 'append' || type === 'heartbeat') return true;
+    if (from === this.#leader) return true;
     return term === this.#term && this.#leadership?.peer(from) !== undefined;
   }
 
@@ -269,6 +293,9 @@ export class Raft {
         break;
       case 'readable':
         this.#onReadable(message);
+        break;
+      case 'timeoutNow':
+        this.#onTimeoutNow(message);
         break;
     }
   }
@@ -365,25 +392,26 @@ export class Raft {
   }
 
   /** Begins a pre-vote, or the election proper (figure 2, candidates). */
-  #solicit(pre: boolean): void {
+  #solicit(pre: boolean, transfer: boolean): void {
     this.#role = 'candidate';
-    this.#campaign = new Campaign(pre);
+    const campaign = new Campaign(pre, transfer);
+    this.#campaign = campaign;
     this.#patience.restart();
     if (!pre) this.#enter(this.#term + 1, this.#config.id);
-    for (const id of this.#memberships.quorum.ids) if (id !== this.#config.id) this.#requestVote(id, pre);
-    this.#tally(this.#campaign, this.#config.id, true);
+    for (const id of this.#memberships.quorum.ids) if (id !== this.#config.id) this.#requestVote(campaign, id);
+    this.#tally(campaign, this.#config.id, true);
   }
 
-  #requestVote(to: NodeId, pre: boolean): void {
+  #requestVote({ pre, transfer }: Campaign, to: NodeId): void {
     const term = pre ? this.#term + 1 : this.#term;
     const { lastIndex, lastTerm } = this.#log;
-    this.#outbox.push({ type: 'vote', from: this.#config.id, to, term, pre, lastIndex, lastTerm });
+    this.#outbox.push({ type: 'vote', from: this.#config.id, to, term, pre, lastIndex, lastTerm, transfer });
   }
 
   #tally(campaign: Campaign, from: NodeId, granted: boolean): void {
     const result = campaign.count(from, granted, this.#memberships.quorum);
     if (result === 'lost') this.#follow(this.#term, 0);
-    else if (result === 'won' && campaign.pre) this.#solicit(false);
+    else if (result === 'won' && campaign.pre) this.#solicit(false, false);
     else if (result === 'won') this.#lead();
   }
 
@@ -421,6 +449,13 @@ export class Raft {
     if (campaign === undefined || response.pre !== campaign.pre) return;
     if (response.granted && response.term !== (campaign.pre ? this.#term + 1 : this.#term)) return;
     this.#tally(campaign, response.from, response.granted);
+  }
+
+  /** The leader of this term wants this node to lead the next: nobody need be asked first whether there is a leader. */
+  #onTimeoutNow({ from }: TimeoutNow): void {
+    if (from !== this.#leader || !this.#memberships.mayLead(this.#config.id)) return;
+    this.#setLeader(0);
+    this.#solicit(false, true);
   }
 
   /** The sender is in an earlier term: it is told this one where it waits for an answer (§5.1), else it counts for nothing. */
@@ -501,9 +536,24 @@ export class Raft {
     return left(this.#memberships.newest.membership);
   }
 
-  /** A membership without this leader's vote is committed: its work is done (dissertation §4.2.2). */
-  #retired(): boolean {
-    return !this.isVoter && this.#memberships.committed;
+  /** A membership without a vote of this node's is committed. */
+  get #removed(): boolean {
+    return this.#memberships.committed && !this.isVoter;
+  }
+
+  /** This leader's work is done (dissertation §4.2.2): it hands over to who can go on at once. */
+  #retire(leadership: Leadership): void {
+    if (leadership.retiring || leadership.transferring) return;
+    leadership.retiring = true;
+    leadership.transfer(leadership.successor());
+  }
+
+  /** It has tried to hand over, and is still here: there is no more that it could do. */
+  #retired(leadership: Leadership): boolean {
+    if (!this.#removed || leadership.transferring) return false;
+    if (leadership.retiring) return true;
+    this.#retire(leadership);
+    return false;
   }
 
   #onAppended(response: AppendResponse): void {
@@ -521,6 +571,7 @@ export class Raft {
     if (reached <= this.#commit || this.#log.term(reached) !== this.#term) return;
     this.#advance(reached);
     leadership.reads.open(this.#commit);
+    if (this.#removed) this.#retire(leadership);
   }
 
   // Reads (dissertation §6.4)

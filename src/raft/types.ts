@@ -63,6 +63,8 @@ export interface VoteRequest extends Base {
   readonly pre: boolean;
   readonly lastIndex: number;
   readonly lastTerm: number;
+  /** The leader itself wants this election: nobody has to protect it (dissertation §3.10, §4.2.3). */
+  readonly transfer: boolean;
 }
 export interface VoteResponse extends Base {
   readonly type: 'voted';
@@ -108,6 +110,10 @@ export interface ReadResponse extends Base {
   readonly id: number;
   readonly index: number;
 }
+/** The leader hands its leadership over: campaign at once (dissertation §3.10). */
+export interface TimeoutNow extends Base {
+  readonly type: 'timeoutNow';
+}
 export type Message =
   | VoteRequest
   | VoteResponse
@@ -116,7 +122,8 @@ export type Message =
   | Heartbeat
   | HeartbeatResponse
   | ReadRequest
-  | ReadResponse;
+  | ReadResponse
+  | TimeoutNow;
 
 /** A learner is who follows without a vote of its own, also one that has been removed. */
 export type Role = 'leader' | 'follower' | 'candidate' | 'learner';
@@ -125,7 +132,10 @@ export type Role = 'leader' | 'follower' | 'candidate' | 'learner';
  * Why a membership was not proposed; nothing has happened then. `too-early`: this leader has not committed an entry of its own
  * term. `under-way`: another change is not over. `not-a-step`: not one step from what is now (see `membership.ts`).
  */
-export type MembershipRefusal = 'not-leader' | 'too-early' | 'under-way' | 'not-a-step';
+export type MembershipRefusal = 'not-leader' | 'transferring' | 'too-early' | 'under-way' | 'not-a-step';
+
+/** Why leadership is not handed over. `not-eligible`: not another voter of the newest membership. */
+export type TransferRefusal = 'not-leader' | 'transferring' | 'not-eligible';
 
 /** What a leader knows of one of the others. */
 export interface PeerStatus {

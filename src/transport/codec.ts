@@ -7,7 +7,7 @@
  *            founding: cluster id, members (each: id, address, identity); peers: each id, address
  * refusal    reason
  * ping pong  (none)
- * vote       term, pre, lastIndex, lastTerm
+ * vote       term, pre, lastIndex, lastTerm, transfer
  * voted      term, pre, granted
  * append     term, prevIndex, prevTerm, commit, count; raw: the records
  * appended   term, ok, index, hintTerm, refused
@@ -15,6 +15,7 @@
  * beaten     term, round
  * read       term, id
  * readable   term, id, index
+ * timeoutNow term
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
  * ```
  */
@@ -71,7 +72,7 @@ export function rawBytes(message: PeerMessage): number {
 function messageFields(m: PeerMessage): Field[] {
   switch (m.type) {
     case 'vote':
-      return [m.term, m.pre, m.lastIndex, m.lastTerm];
+      return [m.term, m.pre, m.lastIndex, m.lastTerm, m.transfer];
     case 'voted':
       return [m.term, m.pre, m.granted];
     case 'append':
@@ -86,6 +87,8 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term, m.id];
     case 'readable':
       return [m.term, m.id, m.index];
+    case 'timeoutNow':
+      return [m.term];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
   }
@@ -219,13 +222,18 @@ export class MessageReader {
     );
   }
 
+  #vote(f: Fields, term: number): PeerMessage {
+    const [pre, lastIndex, lastTerm, transfer] = [f.boolean(), f.integer(), f.integer(), f.boolean()];
+    return { type: 'vote', from: this.from, to: this.#to, term, pre, lastIndex, lastTerm, transfer };
+  }
+
   /** Messages that consist of their control part. */
   #plain(kind: FrameKind, f: Fields, term: number): PeerMessage {
     const { from } = this;
     const to = this.#to;
     switch (kind) {
       case FrameKind.vote:
-        return { type: 'vote', from, to, term, pre: f.boolean(), lastIndex: f.integer(), lastTerm: f.integer() };
+        return this.#vote(f, term);
       case FrameKind.voted:
         return { type: 'voted', from, to, term, pre: f.boolean(), granted: f.boolean() };
       case FrameKind.appended: {
@@ -240,6 +248,8 @@ export class MessageReader {
         return { type: 'read', from, to, term, id: f.integer() };
       case FrameKind.readable:
         return { type: 'readable', from, to, term, id: f.integer(), index: f.integer(-1) };
+      case FrameKind.timeoutNow:
+        return { type: 'timeoutNow', from, to, term };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -60,6 +60,7 @@ export const FrameKind = {
   read: 22,
   readable: 23,
   forward: 24,
+  timeoutNow: 25,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

@@ -46,7 +46,7 @@ export function append(
 }
 
 export function request(to: Host, from: number, term: number, fields: Partial<Kind<'vote'>> = {}): Message {
-  return { type: 'vote', from, to: to.id, term, pre: false, lastIndex: 0, lastTerm: 0, ...fields };
+  return { type: 'vote', from, to: to.id, term, pre: false, lastIndex: 0, lastTerm: 0, transfer: false, ...fields };
 }
 
 /** A leader (node 1 of three) with an empty log before its term, whose no-op is on the disks of all and committed. */

@@ -21,7 +21,7 @@ describe('terms', () => {
   test('§5.1 if one server’s current term is smaller than the other’s, it updates its term to the larger value', () => {
     const base = { from: 2, to: 1, term: 7 };
     const messages: Message[] = [
-      { type: 'vote', ...base, pre: false, lastIndex: 0, lastTerm: 0 },
+      { type: 'vote', ...base, pre: false, lastIndex: 0, lastTerm: 0, transfer: false },
       { type: 'voted', ...base, pre: false, granted: false },
       { type: 'voted', ...base, pre: true, granted: false },
       { type: 'append', ...base, prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
@@ -103,8 +103,8 @@ describe('elections', () => {
     // … and issues RequestVote RPCs in parallel to each of the other servers.
     const requests = only('vote', host.sent).filter(({ pre }) => !pre);
     expect(requests).toEqual([
-      { type: 'vote', from: 1, to: 2, term: 3, pre: false, lastIndex: 1, lastTerm: 2 },
-      { type: 'vote', from: 1, to: 3, term: 3, pre: false, lastIndex: 1, lastTerm: 2 },
+      { type: 'vote', from: 1, to: 2, term: 3, pre: false, lastIndex: 1, lastTerm: 2, transfer: false },
+      { type: 'vote', from: 1, to: 3, term: 3, pre: false, lastIndex: 1, lastTerm: 2, transfer: false },
     ]);
   });
 

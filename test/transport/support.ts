@@ -34,8 +34,8 @@ export function allMessages(): PeerMessage[] {
   const link = { from: 2, to: 1 } as const;
   const big = Number.MAX_SAFE_INTEGER;
   return [
-    { type: 'vote', ...link, term: 3, pre: true, lastIndex: 2 ** 32, lastTerm: 1 },
-    { type: 'vote', ...link, term: big, pre: false, lastIndex: big, lastTerm: big },
+    { type: 'vote', ...link, term: 3, pre: true, lastIndex: 2 ** 32, lastTerm: 1, transfer: false },
+    { type: 'vote', ...link, term: big, pre: false, lastIndex: big, lastTerm: big, transfer: true },
     { type: 'voted', ...link, term: 0, pre: false, granted: true },
     append(100, [0, 1, 500]),
     append(0, []),
@@ -46,6 +46,7 @@ export function allMessages(): PeerMessage[] {
     { type: 'read', ...link, term: 3, id: 1 },
     { type: 'readable', ...link, term: 3, id: 1, index: -1 },
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
+    { type: 'timeoutNow', ...link, term: 3 },
     forward(1, 0),
     forward(big, 200),
   ];
