@@ -264,6 +264,10 @@ class DiskLog implements Log {
     this.#synchronously(() => this.#votes.save(state, this.#founding !== undefined));
   }
 
+  firstIndex(): number {
+    return 1;
+  }
+
   lastIndex(): number {
     return this.#table.last;
   }

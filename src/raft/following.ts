@@ -40,6 +40,30 @@ export class Following {
     if (this.durable > this.#answered) this.#due = true;
   }
 
+  /** A snapshot up to `index` is durable: it is committed, so this leader has it too, and wants to know. */
+  installed(index: number): void {
+    this.#verified = Math.max(index, Math.min(this.#verified, this.#log.lastIndex));
+    this.#due = true;
+  }
+
+  /**
+   * What of an append lies behind the own snapshot, when it begins before: what is in the snapshot is committed, and there
+   * is nothing left to compare. Undefined: nothing does; the leader is told how far this node is.
+   */
+  trim(request: AppendRequest): AppendRequest | undefined {
+    const prevIndex = this.#log.firstIndex - 1;
+    const prevTerm = this.#log.term(prevIndex);
+    const skipped = prevIndex - request.prevIndex;
+    if (request.entries.length < skipped) {
+      this.#due = true;
+      return undefined;
+    }
+    const { term } = request.entries[skipped - 1]!;
+    if (term !== prevTerm)
+      broken(`leader ${request.from} has term ${term} at ${prevIndex}, the snapshot here ${prevTerm}`);
+    return { ...request, prevIndex, prevTerm, entries: request.entries.slice(skipped) };
+  }
+
   /** Takes the entries of an append behind one that matches. Returns the last entry up to which it shows that the logs are the same. */
   accept({ prevIndex, entries }: AppendRequest, commit: number): number {
     const last = prevIndex + entries.length;

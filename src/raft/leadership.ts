@@ -11,7 +11,17 @@ import type { Memberships } from './membership.js';
 import { Progress } from './progress.js';
 import { ReadRounds } from './reads.js';
 import { Transfer } from './transfer.js';
-import type { AppendResponse, HeartbeatResponse, Message, NodeId, PeerStatus, RaftConfig } from './types.js';
+import type {
+  AppendResponse,
+  HeartbeatResponse,
+  Message,
+  NodeId,
+  PeerStatus,
+  RaftConfig,
+  SnapshotOrder,
+} from './types.js';
+
+const noOrders: readonly SnapshotOrder[] = [];
 
 export class Leadership {
   readonly reads = new ReadRounds();
@@ -22,6 +32,7 @@ export class Leadership {
   readonly #peers = new Map<NodeId, Progress>();
   /** The same, to go through without an iterator. */
   #all: readonly Progress[] = [];
+  #orders: SnapshotOrder[] | undefined;
   /** Leadership is being handed over. */
   #transfer: Transfer | undefined;
   /** This leader has been removed, and has begun to hand over. */
@@ -108,7 +119,7 @@ export class Leadership {
       peer.refused(message.refused, message.index, message.hintTerm, this.#log);
       return false;
     }
-    const news = peer.accepted(message.index, this.#now);
+    const news = peer.accepted(message.index, this.#now, this.#log.firstIndex);
     peer.catchUp?.reached(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
     return news;
   }
@@ -135,6 +146,17 @@ export class Leadership {
     const peer = this.#peers.get(id);
     if (peer?.catchUp === undefined || !this.#active(peer)) return false;
     return peer.catchUp.done(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
+  }
+
+  snapshotSent(to: NodeId, ok: boolean, index: number): void {
+    this.#peers.get(to)?.snapshotSent(ok, Math.min(index, this.#log.lastIndex), this.#now);
+  }
+
+  /** Whom the host has to send a snapshot. */
+  takeOrders(): readonly SnapshotOrder[] {
+    const orders = this.#orders ?? noOrders;
+    this.#orders = undefined;
+    return orders;
   }
 
   get transferring(): boolean {
@@ -165,7 +187,7 @@ export class Leadership {
       .map((peer) => ({
         id: peer.id,
         match: peer.match,
-        state: peer.probing ? 'probing' : 'replicating',
+        state: peer.state,
         active: this.#active(peer),
       }));
   }
@@ -176,6 +198,7 @@ export class Leadership {
     for (const peer of this.#all) {
       if (peer.heartbeatDue) this.#heartbeat(peer, commit, out);
       this.#append(peer, commit, out);
+      if (peer.state === 'snapshot' && peer.takeOrder()) this.#order(peer);
       if (peer.told < Math.min(commit, peer.match)) this.#heartbeat(peer, commit, out);
       if (peer.leaving > 0) this.#seeOff(peer, commit);
     }
@@ -187,6 +210,11 @@ export class Leadership {
     const { to } = transfer;
     if (this.#peers.get(to)!.match < this.#log.lastIndex || !transfer.due()) return;
     out.push({ type: 'timeoutNow', from: this.#config.id, to, term: this.#term });
+  }
+
+  #order({ id: to }: Progress): void {
+    this.#orders ??= [];
+    this.#orders.push({ to, least: this.#log.firstIndex - 1 });
   }
 
   /** Lets go of one who was removed: it has been told so, or does not answer. */
@@ -211,6 +239,10 @@ export class Leadership {
     const { maxAppendBytes, maxInflightBytes } = this.#config;
     const budget = peer.budget(maxAppendBytes, maxInflightBytes);
     if (budget === 0) return;
+    if (peer.next < this.#log.firstIndex) {
+      peer.needSnapshot();
+      return;
+    }
     const entries = this.#log.entries(peer.next, budget);
     let bytes = 0;
     for (const entry of entries) bytes += entry.bytes.length;

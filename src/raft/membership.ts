@@ -134,6 +134,16 @@ export class Memberships {
     this.#committed = this.#list.length === 1;
   }
 
+  /** A snapshot tells the membership at `index`, which is behind all that was known to be committed. */
+  install(index: number, membership: Membership): void {
+    const wrong = fault(membership);
+    if (wrong !== undefined || membership.voters.length === 0) {
+      broken(`a snapshot sets ${describe(membership)}: ${wrong ?? 'there are no voters'}`);
+    }
+    this.#list = [{ index, membership }, ...this.#list.filter((later) => later.index > index)];
+    this.#renew();
+  }
+
   #renew(): void {
     this.#newest = this.#list.at(-1)!;
     this.#quorum = new Quorum(this.#newest.membership);

@@ -16,6 +16,8 @@
  * - Membership by joint consensus, learners (§6, dissertation §4): `membership.ts`. Who counts is asked of the newest membership
  *   of the own log each time. The core reads no records: who makes an entry of bytes says what membership they set.
  * - Leadership transfer (dissertation §3.10): `transfer.ts`. A leader that is removed hands over as well.
+ * - Compaction and snapshots (§7): the host drops a prefix of its log when a snapshot of its own replaces it. A follower that
+ *   needs what was dropped is brought the leader's snapshot by the hosts, beside the core, which goes on with heartbeats.
  *
  * Invariants, asserted in production (a broken one throws InvariantError, and the node must stop):
  * - the term never falls; within a term there is at most one vote, and one leader (Election Safety);
@@ -27,8 +29,7 @@
  * - no message that depends on term or vote leaves before they are durable: they are in the same Ready, and come first;
  * - a follower vouches for nothing but what is on its disk and shown to be in its leader's log: `following.ts`.
  *
- * Caveats: there are no snapshots: the host keeps the whole log. A node that lost its disk must not come back under its id; it has
- * forgotten votes and answers.
+ * Caveat: a node that lost its disk must not come back under its id; it has forgotten votes and answers.
  */
 import { Campaign, Patience } from './election.js';
 import { checkEntries, Following } from './following.js';
@@ -58,6 +59,8 @@ import type {
   VoteRequest,
   VoteResponse,
 } from './types.js';
+
+const none: readonly never[] = [];
 
 export class Raft {
   readonly #config: RaftConfig;
@@ -92,6 +95,8 @@ export class Raft {
     this.#log = new LogView(config.log, config.persisted, this.#memberships);
     if (config.commit > this.#log.lastIndex)
       broken(`commit ${config.commit} is beyond the last entry ${this.#log.lastIndex}`);
+    if (config.commit < this.#log.firstIndex - 1)
+      broken(`commit ${config.commit} is before the log, which begins with ${this.#log.firstIndex}`);
     this.#term = config.hardState.term;
     this.#vote = config.hardState.vote;
     this.#commit = config.commit;
@@ -219,6 +224,29 @@ export class Raft {
   }
 
   /**
+   * A snapshot of everything up to the entry (index, term), with this membership, is durable here, and the log begins behind it:
+   * with what followed that entry if the log had it, else empty (§7). All that `ready` said before has been carried out.
+   */
+  installed(index: number, term: number, membership: Membership): void {
+    if (index <= this.#commit) {
+      this.#log.restart(index, term);
+      if (this.#log.lastIndex < this.#commit) broken(`a snapshot of ${index} took entries up to ${this.#commit} away`);
+      return;
+    }
+    if (this.#leadership !== undefined) broken(`a leader that has committed ${this.#commit} installed up to ${index}`);
+    if (term > this.#term) this.#follow(term, 0);
+    this.#log.restart(index, term);
+    this.#memberships.install(index, membership);
+    this.#advance(index);
+    this.#following.installed(index);
+  }
+
+  /** The host is done with an order of `Ready.snapshots`: `to` has the snapshot up to `index` on its disk, or it failed (`ok` false). */
+  snapshotSent(to: NodeId, ok: boolean, index: number): void {
+    this.#leadership?.snapshotSent(to, ok, index);
+  }
+
+  /**
    * Asks for an index from which a read is linearizable once everything up to it is applied (dissertation §6.4). It is
    * answered in `Ready.reads`, under `id`: -1 means that no leader is known, or that it is gone; ask again.
    */
@@ -315,6 +343,7 @@ export class Raft {
       this.#collect(messages);
     }
     const entries = this.#log.take();
+    const snapshots = leadership?.takeOrders() ?? none;
     const shown = this.#shown;
     const hard = shown.term !== this.#term || shown.vote !== this.#vote;
     const changed = shown.term !== this.#term || shown.leader !== this.#leader || shown.role !== this.role;
@@ -322,13 +351,15 @@ export class Raft {
     const leaveJoint = leadership !== undefined && this.#memberships.joint ? this.#leaveJoint(leadership) : undefined;
     const reads = this.#reads;
     const idle = !hard && !changed && !membershipChanged && shown.commit === this.#commit && leaveJoint === undefined;
-    if (idle && entries.length === 0 && messages.length === 0 && reads.length === 0) return undefined;
+    const length = entries.length + messages.length + reads.length + snapshots.length;
+    if (idle && length === 0) return undefined;
     if (this.#commit < shown.commit) broken(`commit fell from ${shown.commit} to ${this.#commit}`);
     this.#show();
     this.#outbox = [];
     this.#reads = [];
     const hardState = hard ? { term: this.#term, vote: this.#vote } : undefined;
-    return { hardState, entries, messages, commit: this.#commit, reads, changed, membershipChanged, leaveJoint };
+    const commit = this.#commit;
+    return { hardState, entries, messages, commit, reads, snapshots, changed, membershipChanged, leaveJoint };
   }
 
   #show(): void {
@@ -486,11 +517,13 @@ export class Raft {
   #onAppend(request: AppendRequest): void {
     this.#hearLeader(request.from);
     checkEntries(request);
-    if (this.#log.matches(request.prevIndex, request.prevTerm)) {
-      const last = this.#following.accept(request, this.#commit);
-      this.#advance(Math.min(request.commit, last));
+    const append = request.prevIndex < this.#log.firstIndex - 1 ? this.#following.trim(request) : request;
+    if (append === undefined) return;
+    if (this.#log.matches(append.prevIndex, append.prevTerm)) {
+      const last = this.#following.accept(append, this.#commit);
+      this.#advance(Math.min(append.commit, last));
     } else {
-      this.#refuse(request);
+      this.#refuse(append);
     }
   }
 

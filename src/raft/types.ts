@@ -18,7 +18,7 @@ export interface Membership {
   /** They are sent the log, but neither vote nor count (dissertation §4.2.1). */
   readonly learners: readonly NodeId[];
 }
-/** A membership, and the entry that set it. */
+/** A membership, and the entry that set it (or the last one of the snapshot that told it). */
 export interface MembershipAt {
   readonly index: number;
   readonly membership: Membership;
@@ -42,13 +42,18 @@ export interface HardState {
   readonly vote: NodeId;
 }
 
-/** What the core reads of the log that its host keeps. It holds everything the host was given in `Ready.entries`, persisted or not. */
+/**
+ * What the core reads of the log that its host keeps. It holds everything the host was given in `Ready.entries`, persisted or not,
+ * but for what a durable snapshot of the host's replaced (§7): a prefix of what is committed and on disk.
+ */
 export interface LogReader {
-  /** Index of the last entry; 0 when empty. */
+  /** Index of the first entry that the log still has, or would have if it had one: 1 as long as nothing was dropped. */
+  firstIndex(): number;
+  /** Index of the last entry; firstIndex() - 1 when there is none. */
   lastIndex(): number;
-  /** Term of the entry at `index`; 0 for index 0. `index` is between 0 and lastIndex(). */
+  /** Term of the entry at `index`; 0 for index 0. `index` is between firstIndex() - 1, which is the snapshot's last, and lastIndex(). */
   term(index: number): number;
-  /** Entries from `from` on, up to and including `to`: at least one, then as many as fit in `maxBytes`. */
+  /** Entries from `from` (not below firstIndex()) on, up to and including `to`: at least one, then as many as fit in `maxBytes`. */
   entries(from: number, to: number, maxBytes: number): Entry[];
 }
 
@@ -142,15 +147,22 @@ export interface PeerStatus {
   readonly id: NodeId;
   /** Everything up to here is on its disk. */
   readonly match: number;
-  readonly state: 'probing' | 'replicating';
+  /** `snapshot`: it lacks entries that the log has no more, and gets a snapshot first. */
+  readonly state: 'probing' | 'replicating' | 'snapshot';
   /** It was heard of within the shortest election time-out. */
   readonly active: boolean;
+}
+
+/** Somebody needs a snapshot of an index of at least `least`, for the log begins behind it. */
+export interface SnapshotOrder {
+  readonly to: NodeId;
+  readonly least: number;
 }
 
 /**
  * What the host must do, in this order: (1) make `hardState` durable, if given; (2) append `entries` to its log in
  * memory (an entry replaces all from its index on) and start persisting them; (3) send `messages`; (4) apply up to
- * `commit`; (5) serve `reads`. It tells the core `persisted(index, term)` whenever a write completed.
+ * `commit`; (5) serve `reads`; (6) begin to send `snapshots`, beside all else. It tells the core `persisted(index, term)` whenever a write completed.
  */
 export interface Ready {
   readonly hardState: HardState | undefined;
@@ -160,6 +172,8 @@ export interface Ready {
   readonly commit: number;
   /** Reads asked for here: index -1 means ask again (the leader is gone or refused). */
   readonly reads: readonly { readonly id: number; readonly index: number }[];
+  /** Each is answered by `snapshotSent`, unless this node ceases to lead. */
+  readonly snapshots: readonly SnapshotOrder[];
   /** Set when leader, term or role changed since the last Ready. */
   readonly changed: boolean;
   /** Set when the newest membership of the log is another than at the last Ready, be it by an append or by a truncation. */
@@ -170,7 +184,7 @@ export interface Ready {
 
 export interface RaftConfig {
   readonly id: NodeId;
-  /** The membership before the first entry of the log: of the cluster's founding. Without voters: this node belongs to no cluster yet, and waits to be sent a log. */
+  /** The membership before the first entry of the log: of the snapshot, or of the cluster's founding. Without voters: this node belongs to no cluster yet, and waits to be sent a log. */
   readonly membership: Membership;
   /** The memberships that entries of the log set, in the order of the log. */
   readonly changes?: readonly MembershipAt[];
@@ -178,7 +192,7 @@ export interface RaftConfig {
   readonly log: LogReader;
   /** Everything in `log` at construction that is known to be durable (index). */
   readonly persisted: number;
-  /** Commit index known at construction (0 without a snapshot). */
+  /** Commit index known at construction: the snapshot's, 0 without one. */
   readonly commit: number;
   /** Ticks between heartbeats, and the range that election time-outs are drawn from. */
   readonly heartbeatTicks: number;

@@ -57,6 +57,13 @@ export function settledLeader(host: Host): Host {
   return host;
 }
 
+/** Brings `to` the newest snapshot of `from`, which wants it. */
+function bring(from: Host, hosts: readonly Host[], to: number): void {
+  const other = hosts.find(({ id }) => id === to);
+  other?.install(from.base);
+  from.raft.snapshotSent(to, other !== undefined, from.base.index);
+}
+
 /**
  * Carries messages among hosts, all disks at once, until nobody has anything to say. `passes` may lose messages.
  * Returns all messages that were sent.
@@ -64,6 +71,8 @@ export function settledLeader(host: Host): Host {
 export function exchange(hosts: readonly Host[], passes: (message: Message) => boolean = () => true): Message[] {
   const all: Message[] = [];
   const speak = (host: Host): Message[] => {
+    host.sync();
+    for (const { to } of host.orders.splice(0)) bring(host, hosts, to);
     host.sync();
     return host.outgoing();
   };

@@ -11,6 +11,9 @@ const nobody = (): Memberships => new Memberships(members([]), [], 0);
 
 class Memory implements LogReader {
   list: Entry[] = [];
+  firstIndex(): number {
+    return 1;
+  }
   lastIndex(): number {
     return this.list.length;
   }
@@ -261,14 +264,14 @@ describe('progress', () => {
           const budget = peer.budget(5, 20);
           if (what === 'send' && budget > 0 && peer.next + (a % 5) <= 60)
             peer.sent(peer.next + (a % 5), (a % 5) + 1, now);
-          if (what === 'accept') peer.accepted(Math.min(a, peer.next - 1), now);
+          if (what === 'accept') peer.accepted(Math.min(a, peer.next - 1), now, 1);
           if (what === 'refuse') peer.refused(a, Math.min(a, b), Math.ceil(b / 7), log);
           if (what === 'nudge') peer.nudge(now, 1);
           if (what === 'lost') peer.lost();
           if (what === 'found') peer.found();
           expect(peer.match).toBeGreaterThanOrEqual(before);
           expect(peer.next).toBeGreaterThan(peer.match);
-          expect(peer.inflightBytes > 0).toBe(!peer.probing && peer.next > peer.match + 1);
+          expect(peer.inflightBytes > 0).toBe(peer.state === 'replicating' && peer.next > peer.match + 1);
         });
       }),
     );
