@@ -10,9 +10,12 @@ export class Patience {
   /** Ticks after which this node campaigns: drawn anew for each wait (§5.2). */
   #most = 0;
   #forgiven = false;
+  /** Ticks for which this node, just started, may have promised its leader of before to vote for nobody else. */
+  #bound: number;
 
   constructor(config: RaftConfig) {
     this.#config = config;
+    this.#bound = config.lease === undefined ? 0 : config.electionTicks[0];
     this.restart();
   }
 
@@ -33,7 +36,13 @@ export class Patience {
     this.#forgiven = late && !this.#forgiven;
     if (this.#forgiven) return false;
     this.#elapsed++;
+    if (this.#bound > 0) this.#bound--;
     return this.#elapsed >= this.#most;
+  }
+
+  /** There are leases, and this node may not remember what one rests on: it has just started. */
+  get bound(): boolean {
+    return this.#bound > 0;
   }
 
   /** The wait is still shorter than any election time-out: if there was a leader, a majority may well hear it (dissertation §4.2.3). */

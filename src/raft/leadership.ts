@@ -24,7 +24,7 @@ import type {
 const noOrders: readonly SnapshotOrder[] = [];
 
 export class Leadership {
-  readonly reads = new ReadRounds();
+  readonly reads: ReadRounds;
   readonly #config: RaftConfig;
   readonly #term: number;
   readonly #memberships: Memberships;
@@ -37,6 +37,8 @@ export class Leadership {
   #transfer: Transfer | undefined;
   /** This leader has been removed, and has begun to hand over. */
   retiring = false;
+  /** Heartbeats go to all. */
+  #beat = false;
   /** Ticks since the term began here. */
   #now = 0;
   /** The host was asked, since the last heartbeat, to propose the end of a joint membership. */
@@ -51,6 +53,7 @@ export class Leadership {
     this.#term = term;
     this.#memberships = memberships;
     this.#log = log;
+    this.reads = new ReadRounds(config.lease);
     this.reconfigure(log.lastIndex + 1);
   }
 
@@ -100,6 +103,7 @@ export class Leadership {
 
   /** Heartbeats to all with the next messages. */
   beat(): void {
+    this.#beat = true;
     for (const peer of this.#all) peer.heartbeatDue = true;
   }
 
@@ -194,7 +198,8 @@ export class Leadership {
 
   /** Puts into `out` what each follower has to be sent now: at most one heartbeat and one append each. */
   collect(commit: number, out: Message[]): void {
-    if (this.reads.start(this.#config.id)) this.beat();
+    if (this.reads.start(this.#config.id, this.#beat)) this.beat();
+    this.#beat = false;
     for (const peer of this.#all) {
       if (peer.heartbeatDue) this.#heartbeat(peer, commit, out);
       this.#append(peer, commit, out);
@@ -209,6 +214,7 @@ export class Leadership {
   #handOver(transfer: Transfer, out: Message[]): void {
     const { to } = transfer;
     if (this.#peers.get(to)!.match < this.#log.lastIndex || !transfer.due()) return;
+    this.reads.endLease();
     out.push({ type: 'timeoutNow', from: this.#config.id, to, term: this.#term });
   }
 

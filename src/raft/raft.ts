@@ -12,7 +12,7 @@
  *   follower's disk has it, and the leader's own disk is one vote among the others (dissertation §10.2.1).
  * - Pre-vote (dissertation §9.6) and check-quorum (§6.2, §4.2.3 there): a node that was cut off or stopped does not
  *   depose a leader that a majority hears; a leader that no majority answers steps down.
- * - ReadIndex (dissertation §6.4): `reads.ts`. Flow control and fast back-off: `progress.ts`.
+ * - ReadIndex, and reads under a lease if asked for (dissertation §6.4): `reads.ts`. Flow control and fast back-off: `progress.ts`.
  * - Membership by joint consensus, learners (§6, dissertation §4): `membership.ts`. Who counts is asked of the newest membership
  *   of the own log each time. The core reads no records: who makes an entry of bytes says what membership they set.
  * - Leadership transfer (dissertation §3.10): `transfer.ts`. A leader that is removed hands over as well.
@@ -416,10 +416,10 @@ export class Raft {
   /**
    * Whether a leader was heard of within the shortest election time-out: requests for votes are ignored then, so that a
    * node that missed heartbeats does not disturb those that did not (dissertation §4.2.3). A leader hears of itself,
-   * as long as it hears of a majority.
+   * as long as it hears of a majority. Where there are leases, one who has just started does not know whom it heard.
    */
   #hasLeader(): boolean {
-    return this.#leader !== 0 && this.#patience.fresh;
+    return (this.#leader !== 0 && this.#patience.fresh) || this.#patience.bound;
   }
 
   /** Begins a pre-vote, or the election proper (figure 2, candidates). */
@@ -610,7 +610,11 @@ export class Raft {
   // Reads (dissertation §6.4)
 
   #addRead(leadership: Leadership, from: NodeId, id: number): void {
-    leadership.reads.add({ from, id }, this.#open ? this.#commit : undefined);
+    if (this.#open && leadership.reads.leased && !leadership.transferring) {
+      this.#answerRead(from, id, this.#commit, this.#outbox);
+    } else {
+      leadership.reads.add({ from, id }, this.#open ? this.#commit : undefined);
+    }
   }
 
   #answerReads(leadership: Leadership, out: Message[]): void {

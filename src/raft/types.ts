@@ -182,6 +182,18 @@ export interface Ready {
   readonly leaveJoint: Membership | undefined;
 }
 
+/**
+ * Reads without a round of heartbeats (dissertation §6.4.1), opt-in, for all members alike or for none. The assumption on clocks: from the
+ * moment a member hears the leader until (shortest election time-out − 1 tick) have passed on *its* timer, no more than that minus the
+ * margin for drift passes on the leader's `now`. A clock that runs away further than the margin makes reads stale, nothing worse.
+ */
+export interface Lease {
+  /** The host's monotonic clock, which goes on while the process is stalled; ticks would not do. */
+  readonly now: () => number;
+  /** How long after a round of heartbeats was sent a majority cannot elect anybody else, in units of `now`: at most (electionTicks[0] − 1) ticks, less the margin. */
+  readonly length: number;
+}
+
 export interface RaftConfig {
   readonly id: NodeId;
   /** The membership before the first entry of the log: of the snapshot, or of the cluster's founding. Without voters: this node belongs to no cluster yet, and waits to be sent a log. */
@@ -197,6 +209,8 @@ export interface RaftConfig {
   /** Ticks between heartbeats, and the range that election time-outs are drawn from. */
   readonly heartbeatTicks: number;
   readonly electionTicks: readonly [number, number];
+  /** Undefined: every read is confirmed by a majority. */
+  readonly lease?: Lease | undefined;
   /** A number in [0, 1). */
   readonly random: () => number;
   /** Most bytes of entries in one append (at least one entry goes), and in flight to one follower. */
