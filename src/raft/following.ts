@@ -11,7 +11,6 @@ import type { AppendRequest } from './types.js';
 
 export class Following {
   readonly #log: LogView;
-  /** Everything up to here is the same as in this leader's log. */
   #verified: number;
   /** Up to where this leader was answered, and whether an answer has to go. */
   #answered: number;
@@ -28,6 +27,16 @@ export class Following {
     this.#verified = commit;
     this.#answered = commit;
     this.#due = false;
+  }
+
+  /** Everything up to here is the same as in this leader's log. */
+  get verified(): number {
+    return this.#verified;
+  }
+
+  /** The leader does not know what this node has: it is answered anew. */
+  remind(): void {
+    this.#due = true;
   }
 
   /** What this node may answer for: on its disk, and shown by this leader to be the same as in its log. */

@@ -35,6 +35,9 @@ export class Leadership {
   #orders: SnapshotOrder[] | undefined;
   /** Leadership is being handed over. */
   #transfer: Transfer | undefined;
+  /** Somebody repairs its log, and has not been cleared; an entry is due that can be committed without it. */
+  #repairs = false;
+  entryDue = false;
   /** This leader has been removed, and has begun to hand over. */
   retiring = false;
   /** Heartbeats go to all. */
@@ -45,8 +48,11 @@ export class Leadership {
   leaveAsked = false;
   readonly #heardOf = (id: NodeId): boolean =>
     id === this.#config.id || this.#now - this.#peers.get(id)!.heard < this.#config.electionTicks[1];
-  readonly #matchOf = (id: NodeId): number =>
-    id === this.#config.id ? this.#log.persisted : this.#peers.get(id)!.match;
+  readonly #matchOf = (id: NodeId): number => {
+    if (id === this.#config.id) return this.#log.persisted;
+    const peer = this.#peers.get(id)!;
+    return peer.repair === 0 ? peer.match : 0;
+  };
 
   constructor(config: RaftConfig, term: number, memberships: Memberships, log: LogView) {
     this.#config = config;
@@ -118,7 +124,7 @@ export class Leadership {
   /** A follower's answer to an append. True if more of the log may be committed now. */
   appended(message: AppendResponse): boolean {
     const peer = this.#peers.get(message.from);
-    if (peer === undefined) return false;
+    if (peer === undefined || !this.#trusts(peer, message)) return false;
     if (!message.ok) {
       peer.refused(message.refused, message.index, message.hintTerm, this.#log);
       return false;
@@ -128,11 +134,49 @@ export class Leadership {
     return news;
   }
 
+  /** It confirms that this node leads also while its sender abstains, who keeps term and vote. */
   beaten(message: HeartbeatResponse): void {
     const peer = this.#peers.get(message.from);
     if (peer === undefined) return;
+    if (message.abstains !== 0 && message.abstains !== peer.repair) this.#distrust(peer, message.abstains);
     if (peer.match < this.#log.lastIndex) peer.nudge(this.#now, this.#config.heartbeatTicks);
     this.reads.confirm(message.from, message.round);
+  }
+
+  /** Whether an answer tells what is on the follower's disk now: not if it is from before its repair, or the first that tells of it. */
+  #trusts(peer: Progress, { ok, index, abstains }: AppendResponse): boolean {
+    if (abstains === peer.repair) return true;
+    if (abstains !== 0) {
+      this.#distrust(peer, abstains);
+      return false;
+    }
+    if (!ok || peer.cleared === 0 || index < peer.cleared) return false;
+    peer.repair = 0;
+    peer.cleared = 0;
+    return true;
+  }
+
+  /** The follower has begun to repair its log: what it answered before holds no longer. */
+  #distrust(peer: Progress, repair: number): void {
+    this.#peers.set(peer.id, peer.repairing(repair, this.#log.lastIndex));
+    this.#all = [...this.#peers.values()];
+    this.#repairs = true;
+    this.entryDue = true;
+  }
+
+  /** More is committed: what lies behind the end that the log had when a repair became known was so without that follower. */
+  committed(commit: number): void {
+    if (!this.#repairs) return;
+    this.#repairs = false;
+    for (const peer of this.#all) {
+      if (peer.repair === 0 || peer.cleared > 0) continue;
+      if (commit > peer.mark) {
+        peer.cleared = commit;
+        peer.heartbeatDue = true;
+      } else {
+        this.#repairs = true;
+      }
+    }
   }
 
   /** The last entry that is on the disks of a majority, this node's own disk being one of them (dissertation §10.2.1). */
@@ -148,7 +192,7 @@ export class Leadership {
   /** Whether a learner would not hold anything up as a voter (dissertation §4.2.1). */
   caughtUp(id: NodeId): boolean {
     const peer = this.#peers.get(id);
-    if (peer?.catchUp === undefined || !this.#active(peer)) return false;
+    if (peer?.catchUp === undefined || peer.repair !== 0 || !this.#active(peer)) return false;
     return peer.catchUp.done(peer.match, this.#log.lastIndex, this.#now, this.#config.electionTicks[0]);
   }
 
@@ -169,7 +213,7 @@ export class Leadership {
 
   /** Begins to hand over to `to`. False: it cannot take over. */
   transfer(to: NodeId): boolean {
-    if (!this.#memberships.newest.membership.voters.includes(to) || !this.#peers.has(to)) return false;
+    if (!this.#memberships.newest.membership.voters.includes(to) || this.#peers.get(to)?.repair !== 0) return false;
     this.#transfer = new Transfer(to, this.#now);
     return true;
   }
@@ -179,7 +223,7 @@ export class Leadership {
     let best: Progress | undefined;
     for (const peer of this.#all) {
       if (!this.#memberships.newest.membership.voters.includes(peer.id)) continue;
-      if (peer.unreachable || !this.#active(peer)) continue;
+      if (peer.unreachable || peer.repair !== 0 || !this.#active(peer)) continue;
       if (best === undefined || peer.match > best.match) best = peer;
     }
     return best?.id ?? 0;
@@ -192,6 +236,7 @@ export class Leadership {
         id: peer.id,
         match: peer.match,
         state: peer.state,
+        abstains: peer.repair !== 0,
         active: this.#active(peer),
       }));
   }
@@ -238,6 +283,11 @@ export class Leadership {
     out.push({ type: 'heartbeat', from: this.#config.id, to: peer.id, term: this.#term, commit, round });
     peer.heartbeatDue = false;
     peer.told = Math.max(peer.told, commit);
+    if (peer.cleared > 0) this.#clear(peer, out);
+  }
+
+  #clear({ id: to, cleared: index, repair }: Progress, out: Message[]): void {
+    out.push({ type: 'cleared', from: this.#config.id, to, term: this.#term, index, repair });
   }
 
   #append(peer: Progress, commit: number, out: Message[]): void {

@@ -36,6 +36,11 @@ export class Progress {
   heard = 0;
   /** The link is down: appends would only be dropped. Heartbeats go on, and any sign of life ends it. */
   unreachable = false;
+  /** It repairs its log, under this number, and does not count (abstention.ts); 0: it counts. */
+  repair = 0;
+  /** End of this leader's log when it learned of the repair, and the index committed without it since; 0: none yet. */
+  mark = 0;
+  cleared = 0;
   /** Of a learner: whether it keeps up. */
   catchUp: CatchUp | undefined;
   /** Index of the entry that removes it, and the tick at which that was found to be committed; 0: it is a member, or not yet. */
@@ -60,6 +65,17 @@ export class Progress {
   constructor(id: NodeId, next: number) {
     this.id = id;
     this.next = next;
+  }
+
+  /** This follower, of which nothing is known any more but that it repairs its log. */
+  repairing(repair: number, last: number): Progress {
+    const anew = new Progress(this.id, last + 1);
+    anew.repair = repair;
+    anew.mark = last;
+    anew.heard = this.heard;
+    anew.catchUp = this.catchUp;
+    anew.leaving = this.leaving;
+    return anew;
   }
 
   get state(): PeerStatus['state'] {

@@ -18,6 +18,7 @@
  * - Leadership transfer (dissertation §3.10): `transfer.ts`. A leader that is removed hands over as well.
  * - Compaction and snapshots (§7): the host drops a prefix of its log when a snapshot of its own replaces it. A follower that
  *   needs what was dropped is brought the leader's snapshot by the hosts, beside the core, which goes on with heartbeats.
+ * - A member that repairs a corrupt log abstains: `abstention.ts`.
  *
  * Invariants, asserted in production (a broken one throws InvariantError, and the node must stop):
  * - the term never falls; within a term there is at most one vote, and one leader (Election Safety);
@@ -31,6 +32,7 @@
  *
  * Caveat: a node that lost its disk must not come back under its id; it has forgotten votes and answers.
  */
+import { Abstention } from './abstention.js';
 import { Campaign, Patience } from './election.js';
 import { checkEntries, Following } from './following.js';
 import { broken } from './invariant.js';
@@ -41,6 +43,7 @@ import { ReadAsks } from './reads.js';
 import type {
   AppendRequest,
   AppendResponse,
+  Cleared,
   Heartbeat,
   HeartbeatResponse,
   Membership,
@@ -78,6 +81,8 @@ export class Raft {
   #campaign: Campaign | undefined;
   /** As the leader. */
   #leadership: Leadership | undefined;
+  /** As long as this node repairs its log. */
+  #abstention: Abstention | undefined;
   /** As a follower. */
   readonly #following: Following;
   readonly #asks: ReadAsks;
@@ -85,7 +90,15 @@ export class Raft {
   #outbox: Message[] = [];
   #reads: { readonly id: number; readonly index: number }[] = [];
   /** As of the last Ready. */
-  readonly #shown: { term: number; vote: NodeId; commit: number; leader: NodeId; role: Role; membership: MembershipAt };
+  readonly #shown: {
+    term: number;
+    vote: NodeId;
+    commit: number;
+    leader: NodeId;
+    role: Role;
+    membership: MembershipAt;
+    abstaining: boolean;
+  };
 
   /** Starts as a follower that knows of no leader. Throws InvariantError if the configuration contradicts itself. */
   constructor(config: RaftConfig) {
@@ -105,8 +118,11 @@ export class Raft {
     this.#following = new Following(this.#log, config.commit);
     this.#asks = new ReadAsks(Math.floor(config.random() * 2 ** 26) * 2 ** 26 + Math.floor(config.random() * 2 ** 26));
     this.#patience = new Patience(config);
+    if (config.abstains === true) this.#abstention = new Abstention(1 + Math.floor(config.random() * 2 ** 31));
     const { newest: membership } = this.#memberships;
-    this.#shown = { term: this.#term, vote: this.#vote, commit: this.#commit, leader: 0, role: this.role, membership };
+    const { role, abstaining } = this;
+    const commit = this.#commit;
+    this.#shown = { term: this.#term, vote: this.#vote, commit, leader: 0, role, membership, abstaining };
   }
 
   get role(): Role {
@@ -115,6 +131,10 @@ export class Raft {
   /** Whether the newest membership gives this node a vote. */
   get isVoter(): boolean {
     return this.#memberships.quorum.has(this.#config.id);
+  }
+  /** This node repairs its log, and does not count (abstention.ts). */
+  get abstaining(): boolean {
+    return this.#abstention !== undefined;
   }
   /** The newest membership of the own log, the entry that set it (0: none did), and whether that is known to be committed. */
   get membership(): MembershipAt & { readonly committed: boolean } {
@@ -157,9 +177,13 @@ export class Raft {
    * raising its term, whether it could win (dissertation §9.6).
    */
   campaign(): void {
-    if (this.#role === 'leader' || !this.#memberships.mayLead(this.#config.id)) return;
+    if (this.#role === 'leader' || !this.#mayLead) return;
     this.#setLeader(0);
     this.#solicit(true, false);
+  }
+
+  get #mayLead(): boolean {
+    return this.#abstention === undefined && this.#memberships.mayLead(this.#config.id);
   }
 
   /**
@@ -325,6 +349,9 @@ export class Raft {
       case 'timeoutNow':
         this.#onTimeoutNow(message);
         break;
+      case 'cleared':
+        this.#onCleared(message);
+        break;
     }
   }
 
@@ -340,13 +367,18 @@ export class Raft {
       leadership.collect(this.#commit, messages);
       this.#answerReads(leadership, messages);
     } else if (this.#leader !== 0) {
+      if (this.#abstention?.over(this.#following.durable)) this.#repaired();
       this.#collect(messages);
     }
     const entries = this.#log.take();
     const snapshots = leadership?.takeOrders() ?? none;
     const shown = this.#shown;
     const hard = shown.term !== this.#term || shown.vote !== this.#vote;
-    const changed = shown.term !== this.#term || shown.leader !== this.#leader || shown.role !== this.role;
+    const changed =
+      shown.term !== this.#term ||
+      shown.leader !== this.#leader ||
+      shown.role !== this.role ||
+      shown.abstaining !== this.abstaining;
     const membershipChanged = shown.membership !== this.#memberships.newest;
     const leaveJoint = leadership !== undefined && this.#memberships.joint ? this.#leaveJoint(leadership) : undefined;
     const reads = this.#reads;
@@ -370,13 +402,16 @@ export class Raft {
     shown.leader = this.#leader;
     shown.role = this.role;
     shown.membership = this.#memberships.newest;
+    shown.abstaining = this.abstaining;
   }
 
   /** A follower's share of the messages: one answer for all appends of the turn, and questions. */
   #collect(out: Message[]): void {
     const base = { from: this.#config.id, to: this.#leader, term: this.#term };
     const index = this.#following.answer();
-    if (index !== undefined) out.push({ type: 'appended', ...base, ok: true, index, hintTerm: 0, refused: 0 });
+    const abstains = this.#repair;
+    if (index !== undefined)
+      out.push({ type: 'appended', ...base, ok: true, index, hintTerm: 0, refused: 0, abstains });
     for (const id of this.#asks.due(this.#config.heartbeatTicks)) out.push({ type: 'read', ...base, id });
   }
 
@@ -461,7 +496,8 @@ export class Raft {
   #onVote(request: VoteRequest): void {
     const { from, term, pre } = request;
     const free = pre ? term > this.#term : this.#vote === from || (this.#vote === 0 && this.#leader === 0);
-    const granted = free && this.#log.notNewerThan(request.lastIndex, request.lastTerm);
+    const able = free && this.#abstention === undefined;
+    const granted = able && this.#log.notNewerThan(request.lastIndex, request.lastTerm);
     if (granted && !pre) {
       this.#enter(this.#term, from);
       this.#patience.renew();
@@ -484,7 +520,7 @@ export class Raft {
 
   /** The leader of this term wants this node to lead the next: nobody need be asked first whether there is a leader. */
   #onTimeoutNow({ from }: TimeoutNow): void {
-    if (from !== this.#leader || !this.#memberships.mayLead(this.#config.id)) return;
+    if (from !== this.#leader || !this.#mayLead) return;
     this.#setLeader(0);
     this.#solicit(false, true);
   }
@@ -496,9 +532,17 @@ export class Raft {
       this.#answerVote(message, false);
     } else if (message.type === 'append') {
       const refused = message.prevIndex;
-      this.#outbox.push({ type: 'appended', ...base, ok: false, index: 0, hintTerm: 0, refused });
+      this.#outbox.push({
+        type: 'appended',
+        ...base,
+        ok: false,
+        index: 0,
+        hintTerm: 0,
+        refused,
+        abstains: this.#repair,
+      });
     } else if (message.type === 'heartbeat') {
-      this.#outbox.push({ type: 'beaten', ...base, round: 0 });
+      this.#outbox.push({ type: 'beaten', ...base, round: 0, abstains: this.#repair });
     } else if (message.type === 'read') {
       this.#answerRead(message.from, message.id, -1, this.#outbox);
     }
@@ -531,14 +575,34 @@ export class Raft {
     const index = this.#following.hint(request, this.#commit);
     const base = { from: this.#config.id, to: request.from, term: this.#term };
     const hintTerm = this.#log.term(index);
-    this.#outbox.push({ type: 'appended', ...base, ok: false, index, hintTerm, refused: request.prevIndex });
+    const [refused, abstains] = [request.prevIndex, this.#repair];
+    this.#outbox.push({ type: 'appended', ...base, ok: false, index, hintTerm, refused, abstains });
   }
 
   #onHeartbeat(heartbeat: Heartbeat): void {
     this.#hearLeader(heartbeat.from);
-    this.#advance(heartbeat.commit);
-    const { from: to, round } = heartbeat;
-    this.#outbox.push({ type: 'beaten', from: this.#config.id, to, term: this.#term, round });
+    const { from: to, round, commit } = heartbeat;
+    // A leader that does not know of the repair yet tells it of what it had before.
+    this.#advance(this.#abstention === undefined ? commit : Math.min(commit, this.#following.verified));
+    this.#outbox.push({ type: 'beaten', from: this.#config.id, to, term: this.#term, round, abstains: this.#repair });
+  }
+
+  /** Number of the repair under way; 0: none. */
+  get #repair(): number {
+    return this.#abstention?.repair ?? 0;
+  }
+
+  /** A leader that still says so has not been told that the repair is over. */
+  #onCleared({ from, index, repair }: Cleared): void {
+    if (from !== this.#leader) return;
+    if (this.#abstention === undefined) this.#following.remind();
+    else if (repair === this.#abstention.repair) this.#abstention.cleared(index);
+  }
+
+  /** What was forgotten is made good. */
+  #repaired(): void {
+    this.#abstention = undefined;
+    this.#following.remind();
   }
 
   #advance(commit: number): void {
@@ -592,10 +656,19 @@ export class Raft {
   #onAppended(response: AppendResponse): void {
     const leadership = this.#leadership;
     if (leadership?.appended(response)) this.#count(leadership);
+    if (leadership?.entryDue) this.#appendForRepair(leadership);
   }
 
   #onBeaten(response: HeartbeatResponse): void {
-    this.#leadership?.beaten(response);
+    const leadership = this.#leadership;
+    leadership?.beaten(response);
+    if (leadership?.entryDue) this.#appendForRepair(leadership);
+  }
+
+  /** An entry that can be committed without the follower that has begun to repair its log (abstention.ts). */
+  #appendForRepair(leadership: Leadership): void {
+    leadership.entryDue = false;
+    this.#appendOwn(undefined, undefined);
   }
 
   /** Commits what a majority has on disk, if it is of this term (§5.4.2): figure 8 shows why an older one must not be counted. */
@@ -604,6 +677,7 @@ export class Raft {
     if (reached <= this.#commit || this.#log.term(reached) !== this.#term) return;
     this.#advance(reached);
     leadership.reads.open(this.#commit);
+    leadership.committed(this.#commit);
     if (this.#removed) this.#retire(leadership);
   }
 

@@ -92,6 +92,8 @@ export interface AppendResponse extends Base {
   readonly hintTerm: number;
   /** prevIndex of the refused request (0 when ok): a late refusal of an older request is ignored. */
   readonly refused: number;
+  /** Number of the repair during which the sender does not count (abstention.ts); 0: it counts. */
+  readonly abstains: number;
 }
 /** AppendEntries without entries: authority, commit index, and the number of the newest read round (0: none). */
 export interface Heartbeat extends Base {
@@ -103,6 +105,7 @@ export interface Heartbeat extends Base {
 export interface HeartbeatResponse extends Base {
   readonly type: 'beaten';
   readonly round: number;
+  readonly abstains: number;
 }
 /** A follower asks the leader for a read index (dissertation §6.4). `id` is the asker's own number. */
 export interface ReadRequest extends Base {
@@ -119,6 +122,12 @@ export interface ReadResponse extends Base {
 export interface TimeoutNow extends Base {
   readonly type: 'timeoutNow';
 }
+/** Repair `repair` is over when everything up to `index` is on disk: this leader committed that without the receiver (abstention.ts). */
+export interface Cleared extends Base {
+  readonly type: 'cleared';
+  readonly index: number;
+  readonly repair: number;
+}
 export type Message =
   | VoteRequest
   | VoteResponse
@@ -128,7 +137,8 @@ export type Message =
   | HeartbeatResponse
   | ReadRequest
   | ReadResponse
-  | TimeoutNow;
+  | TimeoutNow
+  | Cleared;
 
 /** A learner is who follows without a vote of its own, also one that has been removed. */
 export type Role = 'leader' | 'follower' | 'candidate' | 'learner';
@@ -149,6 +159,8 @@ export interface PeerStatus {
   readonly match: number;
   /** `snapshot`: it lacks entries that the log has no more, and gets a snapshot first. */
   readonly state: 'probing' | 'replicating' | 'snapshot';
+  /** It repairs its log, and does not count. */
+  readonly abstains: boolean;
   /** It was heard of within the shortest election time-out. */
   readonly active: boolean;
 }
@@ -174,7 +186,7 @@ export interface Ready {
   readonly reads: readonly { readonly id: number; readonly index: number }[];
   /** Each is answered by `snapshotSent`, unless this node ceases to lead. */
   readonly snapshots: readonly SnapshotOrder[];
-  /** Set when leader, term or role changed since the last Ready. */
+  /** Set when leader, term, role or `abstaining` changed since the last Ready. */
   readonly changed: boolean;
   /** Set when the newest membership of the log is another than at the last Ready, be it by an append or by a truncation. */
   readonly membershipChanged: boolean;
@@ -209,6 +221,11 @@ export interface RaftConfig {
   /** Ticks between heartbeats, and the range that election time-outs are drawn from. */
   readonly heartbeatTicks: number;
   readonly electionTicks: readonly [number, number];
+  /**
+   * The log was found corrupt, and what it holds now may lack what this node had acknowledged: it neither votes nor counts until that
+   * is made good (abstention.ts). The host sets it at every start until `abstaining` has become false once.
+   */
+  readonly abstains?: boolean;
   /** Undefined: every read is confirmed by a majority. */
   readonly lease?: Lease | undefined;
   /** A number in [0, 1). */

@@ -61,6 +61,7 @@ export const FrameKind = {
   readable: 23,
   forward: 24,
   timeoutNow: 25,
+  cleared: 26,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

@@ -7,7 +7,17 @@ const sized = (bytes: number): Uint8Array => new Uint8Array(bytes);
 
 /** A follower's refusal, in the leader's term. */
 function refusal(host: Host, from: number, refused: number, index: number, hintTerm: number): Message {
-  return { type: 'appended', from, to: host.id, term: host.raft.term, ok: false, index, hintTerm, refused };
+  return {
+    type: 'appended',
+    from,
+    to: host.id,
+    term: host.raft.term,
+    ok: false,
+    index,
+    hintTerm,
+    refused,
+    abstains: 0,
+  };
 }
 
 function trio(...logs: number[][]): [Host, Host, Host] {
@@ -490,8 +500,8 @@ describe('roles', () => {
       { ...message, to: 2 },
       { ...message, from: 1 },
       { type: 'voted', from: 9, to: 1, term: 5, pre: false, granted: false },
-      { type: 'appended', from: 9, to: 1, term: 5, ok: true, index: 3, hintTerm: 0, refused: 0 },
-      { type: 'beaten', from: 9, to: 1, term: 5, round: 0 },
+      { type: 'appended', from: 9, to: 1, term: 5, ok: true, index: 3, hintTerm: 0, refused: 0, abstains: 0 },
+      { type: 'beaten', from: 9, to: 1, term: 5, round: 0, abstains: 0 },
       { type: 'read', from: 9, to: 1, term: 5, id: 1 },
       { type: 'readable', from: 9, to: 1, term: 5, id: 1, index: 1 },
     ];

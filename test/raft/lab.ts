@@ -24,12 +24,22 @@ export function elect(host: Host, voters: readonly number[] = [2, 3]): Message[]
 }
 
 /** Follower `from` says: all up to `index` is on its disk and matches. */
-export function ack(host: Host, from: number, index: number): Message {
-  return { type: 'appended', from, to: host.id, term: host.raft.term, ok: true, index, hintTerm: 0, refused: 0 };
+export function ack(host: Host, from: number, index: number): Kind<'appended'> {
+  return {
+    type: 'appended',
+    from,
+    to: host.id,
+    term: host.raft.term,
+    ok: true,
+    index,
+    hintTerm: 0,
+    refused: 0,
+    abstains: 0,
+  };
 }
 
-export function beaten(host: Host, from: number, round = 0): Message {
-  return { type: 'beaten', from, to: host.id, term: host.raft.term, round };
+export function beaten(host: Host, from: number, round = 0): Kind<'beaten'> {
+  return { type: 'beaten', from, to: host.id, term: host.raft.term, round, abstains: 0 };
 }
 
 export function heartbeat(to: Host, from: number, term: number, commit = 0, round = 0): Message {

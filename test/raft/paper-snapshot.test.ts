@@ -99,7 +99,17 @@ describe('a follower that needs what is gone', () => {
     elect(host);
     host.sync();
     host.step(ack(host, 2, 19));
-    host.step({ type: 'appended', from: 3, to: 1, term: 2, ok: false, index: 4, hintTerm: 1, refused: 18 });
+    host.step({
+      type: 'appended',
+      from: 3,
+      to: 1,
+      term: 2,
+      ok: false,
+      index: 4,
+      hintTerm: 1,
+      refused: 18,
+      abstains: 0,
+    });
     return host;
   }
 
@@ -175,7 +185,7 @@ describe('a follower that needs what is gone', () => {
     host.sync();
     host.step(ack(host, 2, 6));
     host.compact(1);
-    host.step({ type: 'appended', from: 3, to: 1, term: 1, ok: false, index: 1, hintTerm: 1, refused: 5 });
+    host.step({ type: 'appended', from: 3, to: 1, term: 1, ok: false, index: 1, hintTerm: 1, refused: 5, abstains: 0 });
     expect([host.orders, host.raft.peers()[1]?.state]).toEqual([[], 'probing']);
   });
 });
