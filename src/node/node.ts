@@ -149,7 +149,7 @@ export class Node {
     const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
     this.#raft = new Raft({
       id: options.id,
-      voters: founding.members.map((m) => m.id),
+      membership: { voters: founding.members.map((m) => m.id), outgoing: [], learners: [] },
       hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
       log: this.#log,
       persisted: this.#log.lastIndex(),

@@ -1,33 +1,42 @@
 /**
  * The log as the core sees it: what the host keeps (`LogReader`), overlaid by entries not yet handed out in a Ready.
  *
- *   index   1 … … … … … … … … | first pending … last pending
- *           host's log          | pending (shadows whatever the host still has there)
- *                   ^ persisted: everything up to here is durable, as this log has it
+ *   index   1 … … … … | firstIndex … … … … | first pending … last pending
+ *           snapshot  | host's log         | pending (shadows whatever the host still has there)
+ *                             ^ persisted: everything up to here is durable, as this log has it
  *
  * Invariants: pending is gapless and begins at most one past the host's last entry; terms never fall along the log;
  * nothing at or below the commit index is replaced; persisted ≤ last index, and falls back when what it covered is
- * replaced.
+ * replaced. The memberships that its entries set come and go with them.
  *
  * Of the host's writes the core asks one thing: a write does not carry an entry that had been replaced in memory before
  * the write began. Else the sequence (5, term 2), (5, term 3), (5, term 2) could leave a late completion of the first
  * vouching for the third while the second is what a crash leaves.
  */
 import { broken } from './invariant.js';
+import type { Memberships } from './membership.js';
 import type { Entry, LogReader } from './types.js';
 
 export class LogView {
   readonly #log: LogReader;
+  readonly #memberships: Memberships;
   #pending: Entry[] = [];
   #persisted: number;
   /** Last index the host must hold by now. */
   #handed: number;
 
-  constructor(log: LogReader, persisted: number) {
+  constructor(log: LogReader, persisted: number, memberships: Memberships) {
     this.#log = log;
+    this.#memberships = memberships;
     this.#handed = log.lastIndex();
     this.#persisted = persisted;
+    if (persisted < this.firstIndex - 1) broken(`persisted ${persisted} is before the log, from ${this.firstIndex} on`);
     if (persisted > this.#handed) broken(`persisted ${persisted} is beyond the last entry ${this.#handed}`);
+  }
+
+  /** First entry that is not replaced by a snapshot; the term of the one before it is known. */
+  get firstIndex(): number {
+    return this.#log.firstIndex();
   }
 
   get lastIndex(): number {
@@ -51,9 +60,13 @@ export class LogView {
   term(index: number): number {
     if (index === 0) return 0;
     const offset = this.#offset;
-    if (index < offset) return this.#log.term(index);
+    if (index < offset) return index >= this.firstIndex - 1 ? this.#log.term(index) : this.#dropped(index);
     const entry = this.#pending[index - offset];
     return entry !== undefined ? entry.term : broken(`no entry ${index}: the log ends at ${this.lastIndex}`);
+  }
+
+  #dropped(index: number): never {
+    return broken(`entry ${index} was dropped: the log begins with ${this.firstIndex}`);
   }
 
   /** Whether the log has an entry of this term at this index (the consistency check of §5.3). */
@@ -105,6 +118,7 @@ export class LogView {
     // An array of one is small; one that grows from none has room for seventeen.
     if (this.#pending.length === 0) this.#pending = [entry];
     else this.#pending.push(entry);
+    if (entry.membership !== undefined) this.#memberships.add(entry.index, entry.membership);
   }
 
   /**
@@ -134,6 +148,7 @@ export class LogView {
       this.#handed = first - 1;
     }
     this.#persisted = Math.min(this.#persisted, first - 1);
+    this.#memberships.truncate(first);
   }
 
   /**
@@ -144,6 +159,21 @@ export class LogView {
     if (index <= this.#persisted || index >= this.#offset || this.term(index) !== term) return false;
     this.#persisted = index;
     return true;
+  }
+
+  /**
+   * A snapshot up to the entry (index, term) is durable, and the host's log begins behind it: with what followed that entry, if it
+   * had it, else empty (§7). Nothing may be pending.
+   */
+  restart(index: number, term: number): void {
+    const last = this.#log.lastIndex();
+    if (this.#pending.length > 0) broken(`a snapshot of entry ${index} while entries have not been handed out`);
+    if (last < index || this.#log.term(index) !== term) {
+      broken(`a snapshot of entry ${index} of term ${term}, but the log does not follow it`);
+    }
+    this.#handed = last;
+    this.#persisted = Math.max(index, Math.min(this.#persisted, last));
+    this.#memberships.truncate(last + 1);
   }
 
   /** Hands out what is pending: the host has it in memory before it calls again. */

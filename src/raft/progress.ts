@@ -4,12 +4,14 @@
  *   probing      nothing is known of where the logs agree, or messages were lost: one append at a time, until one matches
  *   replicating  appends go out back to back, each assuming that the one before arrived (dissertation §10.2.1), as long
  *                as the bytes in flight stay within the limit
+ *   snapshot     it lacks entries that the leader's log has no more: no appends until the host has brought it a snapshot (§7)
  *
  * Invariants: match < next; match never falls within a term (it counts what the follower has on disk); while
  * replicating, what is in flight is what lies between match and next.
  */
+import type { CatchUp } from './catch-up.js';
 import type { LogView } from './log-view.js';
-import type { NodeId } from './types.js';
+import type { NodeId, PeerStatus } from './types.js';
 
 /** An append under way: its last entry, and its size. */
 interface Flight {
@@ -36,8 +38,18 @@ export class Progress {
   heard = 0;
   /** The link is down: appends would only be dropped. Heartbeats go on, and any sign of life ends it. */
   unreachable = false;
+  /** It repairs its log, under this number, and does not count (abstention.ts); 0: it counts. */
+  repair = 0;
+  /** End of this leader's log when it learned of the repair, and the index committed without it since; 0: none yet. */
+  mark = 0;
+  cleared = 0;
+  /** Of a learner: whether it keeps up. */
+  catchUp: CatchUp | undefined;
+  /** Index of the entry that removes it, and the tick at which that was found to be committed; 0: it is a member, or not yet. */
+  leaving = 0;
+  leavingSince = 0;
 
-  #probing = true;
+  #state: PeerStatus['state'] = 'probing';
   /** The append that probes, when one is under way. */
   #probe: Flight | undefined;
   /** The appends in flight while replicating: a chain from the oldest to the newest. */
@@ -49,14 +61,28 @@ export class Progress {
   /** Tick since which an answer is awaited that would show progress. */
   #waitingSince = 0;
   #patience = 1;
+  /** As to the snapshot: whether the host has to be asked for one, and whether its last try failed. */
+  #orderDue = false;
+  #failed = false;
 
   constructor(id: NodeId, next: number) {
     this.id = id;
     this.next = next;
   }
 
-  get probing(): boolean {
-    return this.#probing;
+  /** This follower, of which nothing is known any more but that it repairs its log. */
+  repairing(repair: number, last: number): Progress {
+    const anew = new Progress(this.id, last + 1);
+    anew.repair = repair;
+    anew.mark = last;
+    anew.heard = this.heard;
+    anew.catchUp = this.catchUp;
+    anew.leaving = this.leaving;
+    return anew;
+  }
+
+  get state(): PeerStatus['state'] {
+    return this.#state;
   }
 
   get inflightBytes(): number {
@@ -65,8 +91,8 @@ export class Progress {
 
   /** Bytes that the next append may have; 0: nothing may be sent now. */
   budget(maxAppendBytes: number, maxInflightBytes: number): number {
-    if (this.unreachable || this.#full) return 0;
-    if (this.#probing) return this.#probe !== undefined ? 0 : maxAppendBytes;
+    if (this.unreachable || this.#full || this.#state === 'snapshot') return 0;
+    if (this.#state === 'probing') return this.#probe !== undefined ? 0 : maxAppendBytes;
     return Math.max(0, Math.min(maxAppendBytes, maxInflightBytes - this.#inflightBytes));
   }
 
@@ -77,7 +103,7 @@ export class Progress {
   }
 
   sent(last: number, bytes: number, now: number): void {
-    if (this.#probing) {
+    if (this.#state === 'probing') {
       this.#probe = { last, bytes, next: undefined };
       this.#waitingSince = now;
     } else {
@@ -94,18 +120,20 @@ export class Progress {
     this.next = flight.last + 1;
   }
 
-  /** The follower has everything up to `index` on disk. True if that is news. */
-  accepted(index: number, now: number): boolean {
+  /** The follower has everything up to `index` on disk. True if that is news. `first`: where the leader's log begins. */
+  accepted(index: number, now: number, first: number): boolean {
     const news = index > this.match;
     if (news) {
       this.match = index;
       this.#waitingSince = now;
       this.#patience = 1;
     }
-    if (this.#probing) {
+    if (this.#state === 'probing') {
       if (index >= this.next - 1) this.#replicate();
-    } else {
+    } else if (this.#state === 'replicating') {
       this.#landed();
+    } else if (index >= first - 1) {
+      this.#replicate();
     }
     return news;
   }
@@ -113,7 +141,7 @@ export class Progress {
   #replicate(): void {
     const probe = this.#probe;
     this.#probe = undefined;
-    this.#probing = false;
+    this.#state = 'replicating';
     this.next = this.match + 1;
     if (probe !== undefined && probe.last > this.match) this.#fly(probe);
   }
@@ -134,9 +162,37 @@ export class Progress {
    * A whole term is skipped at a time (§5.3, last paragraphs). Late refusals of what has been settled since are ignored.
    */
   refused(refused: number, index: number, term: number, log: LogView): void {
-    if (refused <= this.match || (this.#probing ? refused !== this.next - 1 : refused >= this.next)) return;
+    if (refused <= this.match || this.#state === 'snapshot') return;
+    if (this.#state === 'probing' ? refused !== this.next - 1 : refused >= this.next) return;
     const high = Math.max(this.match, Math.min(index, refused - 1));
-    this.#seek(log.lastWithTerm(this.match, high, term) + 1);
+    const low = Math.max(this.match, log.firstIndex - 1);
+    this.#seek((high > low ? log.lastWithTerm(low, high, term) : high) + 1);
+  }
+
+  /** The next entry is gone from the leader's log. */
+  needSnapshot(): void {
+    this.#state = 'snapshot';
+    this.#orderDue = true;
+    this.#failed = false;
+  }
+
+  /** Whether the host has to be asked for a snapshot now. */
+  takeOrder(): boolean {
+    const due = this.#orderDue;
+    this.#orderDue = false;
+    return due;
+  }
+
+  /** The host is done with the snapshot up to `index`: it is on the follower's disk, or that failed and is tried again later. */
+  snapshotSent(ok: boolean, index: number, now: number): void {
+    if (this.#state !== 'snapshot') return;
+    if (ok) {
+      this.match = Math.max(this.match, index);
+      this.#seek(this.match + 1);
+    } else {
+      this.#failed = true;
+      this.#waitingSince = now;
+    }
   }
 
   /**
@@ -144,12 +200,12 @@ export class Progress {
    * for no match may only mean that none was found yet, and the whole log must not be sent for that.
    */
   #again(): void {
-    this.#seek(this.#probing ? this.next : this.match + 1);
+    if (this.#state !== 'snapshot') this.#seek(this.#state === 'probing' ? this.next : this.match + 1);
   }
 
   /** Begins anew, one append at a time, with entry `next`. */
   #seek(next: number): void {
-    this.#probing = true;
+    this.#state = 'probing';
     this.#probe = undefined;
     this.#oldest = undefined;
     this.#newest = undefined;
@@ -163,10 +219,15 @@ export class Progress {
    * lost. Each time in vain doubles the wait, so that a slow disk or a slow link is not sent the same over and over.
    */
   nudge(now: number, heartbeatTicks: number): void {
-    const waiting = this.#probing ? this.#probe !== undefined : this.#oldest !== undefined;
-    if (!waiting || now - this.#waitingSince < heartbeatTicks * this.#patience) return;
+    if (!this.#waits || now - this.#waitingSince < heartbeatTicks * this.#patience) return;
     this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
-    this.#again();
+    if (this.#state === 'snapshot') this.needSnapshot();
+    else this.#again();
+  }
+
+  get #waits(): boolean {
+    if (this.#state === 'snapshot') return this.#failed;
+    return this.#state === 'probing' ? this.#probe !== undefined : this.#oldest !== undefined;
   }
 
   /** The link broke. */

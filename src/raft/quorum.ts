@@ -1,11 +1,15 @@
 /**
  * Who counts, and how many are enough: the only place that knows the voters.
  *
- * Any two majorities share a member (§5.2, §5.4.3); all of Raft's safety rests on this. Membership changes will make
- * this a set that follows the log, and two sets while they are joint (§6); nothing outside this file needs to know.
+ * Any two majorities share a member (§5.2, §5.4.3); all of Raft's safety rests on this. While two memberships are joint,
+ * whatever is decided takes a majority of each (§6, dissertation §4.3), so that neither can decide without the other;
+ * nothing outside this file needs to know.
  */
 import { broken } from './invariant.js';
-import type { NodeId } from './types.js';
+import type { Membership, NodeId } from './types.js';
+
+/** What the answers so far decide. `lost`: those who may still answer do not make a majority any more. */
+export type Tally = 'won' | 'lost' | 'open';
 
 export class Voters {
   /** In the order of the configuration: everything that goes through them is deterministic. */
@@ -14,8 +18,8 @@ export class Voters {
   readonly #scratch: number[] = [];
 
   constructor(ids: readonly NodeId[]) {
-    if (ids.length === 0 || new Set(ids).size !== ids.length || ids.includes(0)) {
-      broken(`voters are [${ids.join(', ')}]; there must be at least one, each id once, none 0`);
+    if (new Set(ids).size !== ids.length || ids.includes(0)) {
+      broken(`voters are [${ids.join(', ')}]; each id must be there once, none may be 0`);
     }
     this.ids = [...ids];
     this.#majority = Math.floor(ids.length / 2) + 1;
@@ -25,12 +29,7 @@ export class Voters {
     return this.ids.includes(id);
   }
 
-  /** Whether `id` decides everything alone. */
-  alone(id: NodeId): boolean {
-    return this.ids.length === 1 && this.ids[0] === id;
-  }
-
-  /** Whether those for which `test` holds are a majority. */
+  /** Whether those for which `test` holds are a majority. Nobody is no majority of nobody. */
   majority(test: (id: NodeId) => boolean): boolean {
     let count = 0;
     for (let i = 0; i < this.ids.length; i++) if (test(this.ids[i]!)) count++;
@@ -51,9 +50,47 @@ export class Voters {
     return scratch[this.#majority - 1]!;
   }
 
-  /** What the answers so far decide. `lost`: those who may still answer do not make a majority any more. */
-  tally(votes: ReadonlyMap<NodeId, boolean>): 'won' | 'lost' | 'open' {
+  tally(votes: ReadonlyMap<NodeId, boolean>): Tally {
     if (this.majority((id) => votes.get(id) === true)) return 'won';
     return this.majority((id) => votes.get(id) !== false) ? 'open' : 'lost';
+  }
+}
+
+/** Those who decide under one membership: its voters, and while it is joint the outgoing ones as well. */
+export class Quorum {
+  /** All who count, each once, in the order of the membership. */
+  readonly ids: readonly NodeId[];
+  readonly #incoming: Voters;
+  readonly #outgoing: Voters | undefined;
+
+  constructor({ voters, outgoing }: Membership) {
+    this.#incoming = new Voters(voters);
+    this.#outgoing = outgoing.length > 0 ? new Voters(outgoing) : undefined;
+    this.ids = [...new Set([...voters, ...outgoing])];
+  }
+
+  has(id: NodeId): boolean {
+    return this.ids.includes(id);
+  }
+
+  /** Whether `id` decides everything alone. */
+  alone(id: NodeId): boolean {
+    return this.ids.length === 1 && this.ids[0] === id;
+  }
+
+  majority(test: (id: NodeId) => boolean): boolean {
+    return this.#incoming.majority(test) && (this.#outgoing === undefined || this.#outgoing.majority(test));
+  }
+
+  reached(indexOf: (id: NodeId) => number): number {
+    const reached = this.#incoming.reached(indexOf);
+    return this.#outgoing === undefined ? reached : Math.min(reached, this.#outgoing.reached(indexOf));
+  }
+
+  tally(votes: ReadonlyMap<NodeId, boolean>): Tally {
+    const tally = this.#incoming.tally(votes);
+    if (this.#outgoing === undefined || tally === 'lost') return tally;
+    const other = this.#outgoing.tally(votes);
+    return other === 'lost' || tally === 'won' ? other : tally;
   }
 }

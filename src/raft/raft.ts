@@ -12,7 +12,13 @@
  *   follower's disk has it, and the leader's own disk is one vote among the others (dissertation §10.2.1).
  * - Pre-vote (dissertation §9.6) and check-quorum (§6.2, §4.2.3 there): a node that was cut off or stopped does not
  *   depose a leader that a majority hears; a leader that no majority answers steps down.
- * - ReadIndex (dissertation §6.4): `reads.ts`. Flow control and fast back-off: `progress.ts`.
+ * - ReadIndex, and reads under a lease if asked for (dissertation §6.4): `reads.ts`. Flow control and fast back-off: `progress.ts`.
+ * - Membership by joint consensus, learners (§6, dissertation §4): `membership.ts`. Who counts is asked of the newest membership
+ *   of the own log each time. The core reads no records: who makes an entry of bytes says what membership they set.
+ * - Leadership transfer (dissertation §3.10): `transfer.ts`. A leader that is removed hands over as well.
+ * - Compaction and snapshots (§7): the host drops a prefix of its log when a snapshot of its own replaces it. A follower that
+ *   needs what was dropped is brought the leader's snapshot by the hosts, beside the core, which goes on with heartbeats.
+ * - A member that repairs a corrupt log abstains: `abstention.ts`.
  *
  * Invariants, asserted in production (a broken one throws InvariantError, and the node must stop):
  * - the term never falls; within a term there is at most one vote, and one leader (Election Safety);
@@ -22,89 +28,117 @@
  *
  * And by construction:
  * - no message that depends on term or vote leaves before they are durable: they are in the same Ready, and come first;
- * - a follower answers for min(its disk, what this leader's appends have shown to match). The disk alone vouches for
- *   nothing: behind the matching prefix it may hold a suffix of another leader's.
+ * - a follower vouches for nothing but what is on its disk and shown to be in its leader's log: `following.ts`.
  *
- * Caveats: membership is fixed (`quorum.ts` is its place), and there are no snapshots: the host keeps the whole log. A
- * node that lost its disk must not come back under its id; it has forgotten votes and answers.
+ * Caveat: a node that lost its disk must not come back under its id; it has forgotten votes and answers.
  */
+import { Abstention } from './abstention.js';
+import { Campaign, Patience } from './election.js';
+import { checkEntries, Following } from './following.js';
 import { broken } from './invariant.js';
 import { Leadership } from './leadership.js';
 import { LogView } from './log-view.js';
-import { Voters } from './quorum.js';
+import { isStep, left, Memberships } from './membership.js';
 import { ReadAsks } from './reads.js';
 import type {
   AppendRequest,
   AppendResponse,
+  Cleared,
   Heartbeat,
   HeartbeatResponse,
+  Membership,
+  MembershipAt,
+  MembershipRefusal,
   Message,
   NodeId,
+  PeerStatus,
   RaftConfig,
   ReadRequest,
   ReadResponse,
   Ready,
   Role,
+  TimeoutNow,
+  TransferRefusal,
   VoteRequest,
   VoteResponse,
 } from './types.js';
 
+const none: readonly never[] = [];
+
 export class Raft {
   readonly #config: RaftConfig;
-  readonly #voters: Voters;
+  readonly #memberships: Memberships;
   readonly #log: LogView;
 
-  #role: Role = 'follower';
+  #role: Exclude<Role, 'learner'> = 'follower';
   #term: number;
   #vote: NodeId;
   #leader: NodeId = 0;
   #commit: number;
 
-  /** Ticks since the leader was heard of, a vote was given, or a campaign began. */
-  #elapsed = 0;
-  /** Ticks after which this node campaigns: drawn anew for each wait (§5.2). */
-  #patience = 0;
-  /** As a candidate: whether it only asks if it could win, and the answers so far. */
-  #pre = false;
-  #votes = new Map<NodeId, boolean>();
-
+  readonly #patience: Patience;
+  /** As a candidate. */
+  #campaign: Campaign | undefined;
   /** As the leader. */
   #leadership: Leadership | undefined;
-
-  /** As a follower: everything up to here is the same as in this leader's log. */
-  #verified: number;
-  /** Up to where this leader was answered, and whether an answer has to go. */
-  #answered = 0;
-  #answerDue = false;
+  /** As long as this node repairs its log. */
+  #abstention: Abstention | undefined;
+  /** As a follower. */
+  readonly #following: Following;
   readonly #asks: ReadAsks;
 
   #outbox: Message[] = [];
   #reads: { readonly id: number; readonly index: number }[] = [];
   /** As of the last Ready. */
-  readonly #shown: { term: number; vote: NodeId; commit: number; leader: NodeId; role: Role };
+  readonly #shown: {
+    term: number;
+    vote: NodeId;
+    commit: number;
+    leader: NodeId;
+    role: Role;
+    membership: MembershipAt;
+    abstaining: boolean;
+  };
 
   /** Starts as a follower that knows of no leader. Throws InvariantError if the configuration contradicts itself. */
   constructor(config: RaftConfig) {
     checkConfig(config);
     this.#config = config;
-    this.#voters = new Voters(config.voters);
-    if (!this.#voters.has(config.id)) broken(`node ${config.id} is not among the voters [${config.voters.join(', ')}]`);
-    this.#log = new LogView(config.log, config.persisted);
+    this.#memberships = new Memberships(config.membership, config.changes ?? [], config.commit);
+    this.#log = new LogView(config.log, config.persisted, this.#memberships);
     if (config.commit > this.#log.lastIndex)
       broken(`commit ${config.commit} is beyond the last entry ${this.#log.lastIndex}`);
+    if (config.commit < this.#log.firstIndex - 1)
+      broken(`commit ${config.commit} is before the log, which begins with ${this.#log.firstIndex}`);
     this.#term = config.hardState.term;
     this.#vote = config.hardState.vote;
     this.#commit = config.commit;
-    this.#verified = config.commit;
     if (this.#log.lastTerm > this.#term)
       broken(`the log ends in term ${this.#log.lastTerm}, the term is ${this.#term}`);
+    this.#following = new Following(this.#log, config.commit);
     this.#asks = new ReadAsks(Math.floor(config.random() * 2 ** 26) * 2 ** 26 + Math.floor(config.random() * 2 ** 26));
-    this.#shown = { term: this.#term, vote: this.#vote, commit: this.#commit, leader: 0, role: 'follower' };
-    this.#restartTimer();
+    this.#patience = new Patience(config);
+    if (config.abstains === true) this.#abstention = new Abstention(1 + Math.floor(config.random() * 2 ** 31));
+    const { newest: membership } = this.#memberships;
+    const { role, abstaining } = this;
+    const commit = this.#commit;
+    this.#shown = { term: this.#term, vote: this.#vote, commit, leader: 0, role, membership, abstaining };
   }
 
   get role(): Role {
-    return this.#role;
+    return this.#role === 'follower' && !this.isVoter ? 'learner' : this.#role;
+  }
+  /** Whether the newest membership gives this node a vote. */
+  get isVoter(): boolean {
+    return this.#memberships.quorum.has(this.#config.id);
+  }
+  /** This node repairs its log, and does not count (abstention.ts). */
+  get abstaining(): boolean {
+    return this.#abstention !== undefined;
+  }
+  /** The newest membership of the own log, the entry that set it (0: none did), and whether that is known to be committed. */
+  get membership(): MembershipAt & { readonly committed: boolean } {
+    return { ...this.#memberships.newest, committed: this.#memberships.committed };
   }
   get term(): number {
     return this.#term;
@@ -124,43 +158,116 @@ export class Raft {
     return this.#log.lastIndex;
   }
 
-  /** One tick of the host's clock has passed. A host that was stalled calls it once, not for each tick it missed. */
-  tick(): void {
+  /**
+   * One tick of the host's clock has passed. A host that was stalled calls it once, not for each tick it missed, and says that
+   * it is `late`: what the leader sent meanwhile may still wait in its sockets, so such a tick begins no election. Of two
+   * late ones in a row the second counts, so that a host which is always late does not wait for ever.
+   */
+  tick(late = false): void {
     this.#asks.tick();
     if (this.#leadership !== undefined) {
-      if (!this.#leadership.tick()) this.#follow(this.#term, 0);
+      if (!this.#leadership.tick() || this.#retired(this.#leadership)) this.#follow(this.#term, 0);
       return;
     }
-    this.#elapsed++;
-    if (this.#elapsed >= this.#patience || this.#voters.alone(this.#config.id)) this.campaign();
+    if (this.#patience.tick(late) || this.#memberships.quorum.alone(this.#config.id)) this.campaign();
   }
 
   /**
-   * Asks for votes now, without waiting for the time-out; nothing on a leader. First it asks, without raising its term,
-   * whether it could win (dissertation §9.6).
+   * Asks for votes now, without waiting for the time-out; nothing on a leader, and on a node that may not lead. First it asks, without
+   * raising its term, whether it could win (dissertation §9.6).
    */
   campaign(): void {
-    if (this.#role === 'leader') return;
+    if (this.#role === 'leader' || !this.#mayLead) return;
     this.#setLeader(0);
-    this.#solicit(true);
+    this.#solicit(true, false);
+  }
+
+  get #mayLead(): boolean {
+    return this.#abstention === undefined && this.#memberships.mayLead(this.#config.id);
   }
 
   /**
    * Appends to the leader's log, in order. Each record has room for its header, which `config.seal` fills in.
-   * Returns the index of the first, undefined when this node does not lead (nothing has happened then).
+   * Returns the index of the first, undefined when this node does not lead, or is handing over (nothing has happened then).
    */
   propose(records: readonly Uint8Array[]): number | undefined {
-    if (this.#role !== 'leader') return undefined;
+    if (this.#leadership === undefined || this.#leadership.transferring) return undefined;
     const first = this.#log.lastIndex + 1;
-    for (const record of records) this.#appendOwn(record);
+    for (const record of records) this.#appendOwn(record, undefined);
     return first;
+  }
+
+  /**
+   * Appends an entry that sets a membership; `membership` is what `record` says, one step from the one in force (`changed`
+   * and `left` in membership.ts make such). Returns the entry's index, or why not. When the entry of a joint membership is committed,
+   * `Ready.leaveJoint` asks the leader's host for the one that ends it.
+   */
+  proposeMembership(record: Uint8Array, membership: Membership): number | MembershipRefusal {
+    const leadership = this.#leadership;
+    if (leadership === undefined) return 'not-leader';
+    if (leadership.transferring) return 'transferring';
+    if (!this.#open) return 'too-early';
+    const { newest, committed, joint } = this.#memberships;
+    if (!committed) return 'under-way';
+    if (!isStep(newest.membership, membership)) return joint ? 'under-way' : 'not-a-step';
+    this.#appendOwn(record, membership);
+    leadership.reconfigure(this.#log.lastIndex);
+    return this.#log.lastIndex;
+  }
+
+  /**
+   * Hands leadership over to another voter (dissertation §3.10), or says why not. Until that one leads, but for no longer than the
+   * shortest election time-out, nothing is proposed.
+   */
+  transfer(to: NodeId): TransferRefusal | undefined {
+    if (this.#leadership === undefined) return 'not-leader';
+    if (this.#leadership.transferring) return 'transferring';
+    return this.#leadership.transfer(to) ? undefined : 'not-eligible';
+  }
+
+  /** To whom this leader would best hand over: to the voter with most of its log; 0: to nobody, or it does not lead. */
+  chooseSuccessor(): NodeId {
+    return this.#leadership?.successor() ?? 0;
+  }
+
+  /** Whether a learner has caught up with this leader so far that it would hold nothing up as a voter (dissertation §4.2.1). */
+  caughtUp(id: NodeId): boolean {
+    return this.#leadership?.caughtUp(id) ?? false;
+  }
+
+  /** What this leader knows of each of the others; empty on who does not lead. */
+  peers(): PeerStatus[] {
+    return this.#leadership?.status() ?? [];
   }
 
   /** A write completed: everything up to the entry (index, term) is on disk. Ignored if that entry has been replaced. */
   persisted(index: number, term: number): void {
     if (!this.#log.persist(index, term)) return;
     if (this.#leadership !== undefined) this.#count(this.#leadership);
-    else if (this.#leader !== 0 && this.#durable() > this.#answered) this.#answerDue = true;
+    else if (this.#leader !== 0) this.#following.persisted();
+  }
+
+  /**
+   * A snapshot of everything up to the entry (index, term), with this membership, is durable here, and the log begins behind it:
+   * with what followed that entry if the log had it, else empty (§7). All that `ready` said before has been carried out.
+   */
+  installed(index: number, term: number, membership: Membership): void {
+    if (index <= this.#commit) {
+      this.#log.restart(index, term);
+      if (this.#log.lastIndex < this.#commit) broken(`a snapshot of ${index} took entries up to ${this.#commit} away`);
+      return;
+    }
+    if (this.#leadership !== undefined) broken(`a leader that has committed ${this.#commit} installed up to ${index}`);
+    if (term > this.#term) this.#follow(term, 0);
+    this.#log.restart(index, term);
+    this.#memberships.install(index, membership);
+    this.#advance(index);
+    this.#following.installed(index);
+  }
+
+  /** The host is done with an order of `Ready.snapshots`: `to` has the snapshot up to `index` on its disk, or it failed (`ok` false). */
+  snapshotSent(to: NodeId, ok: boolean, index: number): void {
+    this.#leadership?.snapshotSent(to, ok, index);
   }
 
   /**
@@ -182,14 +289,15 @@ export class Raft {
   reachable(id: NodeId): void {
     this.#leadership?.peer(id)?.found();
     if (id === this.#leader) this.#asks.hurry();
-    if (this.#role === 'candidate' && this.#voters.has(id) && !this.#votes.has(id)) this.#requestVote(id);
+    const campaign = this.#campaign;
+    if (campaign?.answered(id) === false && this.#memberships.quorum.has(id)) this.#requestVote(campaign, id);
   }
 
-  /** Takes a message. One that is not for this node, or from nobody it knows, counts for nothing. */
+  /** Takes a message. One that is not for this node counts for nothing. */
   step(message: Message): void {
-    if (message.to !== this.#config.id || message.from === this.#config.id || !this.#voters.has(message.from)) return;
+    if (message.to !== this.#config.id || message.from === this.#config.id || !this.#heeds(message)) return;
     if (message.term > this.#term) {
-      if (message.type === 'vote' && this.#hasLeader()) return;
+      if (message.type === 'vote' && !message.transfer && this.#hasLeader()) return;
       if (!isPreVote(message)) {
         this.#follow(message.term, message.type === 'append' || message.type === 'heartbeat' ? message.from : 0);
       }
@@ -199,6 +307,17 @@ export class Raft {
     }
     if (message.term === this.#term) this.#leadership?.heard(message.from);
     this.#dispatch(message);
+  }
+
+  /**
+   * A candidate or leader is heard also if this node's newest membership does not list it, for that may be older or newer than
+   * what it was elected by (dissertation §4.2.2: servers process requests of servers outside of their configuration). From any other
+   * stranger nothing is taken, least of all its term; one who was removed is heard as long as it is still seen off.
+   */
+  #heeds({ type, from, term }: Message): boolean {
+    if (this.#memberships.has(from) || type === 'vote' || type === 'append' || type === 'heartbeat') return true;
+    if (from === this.#leader) return true;
+    return term === this.#term && this.#leadership?.peer(from) !== undefined;
   }
 
   #dispatch(message: Message): void {
@@ -227,6 +346,12 @@ export class Raft {
       case 'readable':
         this.#onReadable(message);
         break;
+      case 'timeoutNow':
+        this.#onTimeoutNow(message);
+        break;
+      case 'cleared':
+        this.#onCleared(message);
+        break;
     }
   }
 
@@ -242,21 +367,31 @@ export class Raft {
       leadership.collect(this.#commit, messages);
       this.#answerReads(leadership, messages);
     } else if (this.#leader !== 0) {
+      if (this.#abstention?.over(this.#following.durable)) this.#repaired();
       this.#collect(messages);
     }
     const entries = this.#log.take();
+    const snapshots = leadership?.takeOrders() ?? none;
     const shown = this.#shown;
     const hard = shown.term !== this.#term || shown.vote !== this.#vote;
-    const changed = shown.term !== this.#term || shown.leader !== this.#leader || shown.role !== this.#role;
+    const changed =
+      shown.term !== this.#term ||
+      shown.leader !== this.#leader ||
+      shown.role !== this.role ||
+      shown.abstaining !== this.abstaining;
+    const membershipChanged = shown.membership !== this.#memberships.newest;
+    const leaveJoint = leadership !== undefined && this.#memberships.joint ? this.#leaveJoint(leadership) : undefined;
     const reads = this.#reads;
-    const idle = !hard && !changed && shown.commit === this.#commit;
-    if (idle && entries.length === 0 && messages.length === 0 && reads.length === 0) return undefined;
+    const idle = !hard && !changed && !membershipChanged && shown.commit === this.#commit && leaveJoint === undefined;
+    const length = entries.length + messages.length + reads.length + snapshots.length;
+    if (idle && length === 0) return undefined;
     if (this.#commit < shown.commit) broken(`commit fell from ${shown.commit} to ${this.#commit}`);
     this.#show();
     if (messages.length > 0) this.#outbox = [];
     if (reads.length > 0) this.#reads = [];
     const hardState = hard ? { term: this.#term, vote: this.#vote } : undefined;
-    return { hardState, entries, messages, commit: this.#commit, reads, changed };
+    const commit = this.#commit;
+    return { hardState, entries, messages, commit, reads, snapshots, changed, membershipChanged, leaveJoint };
   }
 
   #show(): void {
@@ -265,7 +400,9 @@ export class Raft {
     shown.vote = this.#vote;
     shown.commit = this.#commit;
     shown.leader = this.#leader;
-    shown.role = this.#role;
+    shown.role = this.role;
+    shown.membership = this.#memberships.newest;
+    shown.abstaining = this.abstaining;
   }
 
   /** A follower's share of the messages: one answer for all appends of the turn, and questions. */
@@ -273,10 +410,10 @@ export class Raft {
     const from = this.#config.id;
     const to = this.#leader;
     const term = this.#term;
-    if (this.#answerDue) {
-      this.#answerDue = false;
-      this.#answered = this.#durable();
-      out.push({ type: 'appended', from, to, term, ok: true, index: this.#answered, hintTerm: 0, refused: 0 });
+    const index = this.#following.answer();
+    if (index !== undefined) {
+      const abstains = this.#repair;
+      out.push({ type: 'appended', from, to, term, ok: true, index, hintTerm: 0, refused: 0, abstains });
     }
     const due = this.#asks.due(this.#config.heartbeatTicks);
     for (let i = 0; i < due.length; i++) out.push({ type: 'read', from, to, term, id: due[i]! });
@@ -289,12 +426,12 @@ export class Raft {
     if (term !== this.#term) this.#enter(term, 0);
     if (this.#role !== 'follower') {
       this.#role = 'follower';
-      this.#restartTimer();
+      this.#patience.restart();
     }
     const lost = this.#leadership;
     this.#leadership = undefined;
     for (const request of lost?.reads.drain() ?? []) this.#answerRead(request.from, request.id, -1, this.#outbox);
-    this.#votes.clear();
+    this.#campaign = undefined;
     this.#setLeader(leader);
   }
 
@@ -312,48 +449,39 @@ export class Raft {
     if (leader === this.#leader) return;
     for (const id of this.#asks.drain()) this.#reads.push({ id, index: -1 });
     this.#leader = leader;
-    this.#verified = this.#commit;
-    this.#answered = this.#commit;
-    this.#answerDue = false;
-  }
-
-  #restartTimer(): void {
-    const [least, most] = this.#config.electionTicks;
-    this.#elapsed = 0;
-    this.#patience = least + Math.floor(this.#config.random() * (most - least + 1));
+    this.#following.begin(this.#commit);
   }
 
   /**
    * Whether a leader was heard of within the shortest election time-out: requests for votes are ignored then, so that a
    * node that missed heartbeats does not disturb those that did not (dissertation §4.2.3). A leader hears of itself,
-   * as long as it hears of a majority.
+   * as long as it hears of a majority. Where there are leases, one who has just started does not know whom it heard.
    */
   #hasLeader(): boolean {
-    return this.#leader !== 0 && this.#elapsed < this.#config.electionTicks[0];
+    return (this.#leader !== 0 && this.#patience.fresh) || this.#patience.bound;
   }
 
   /** Begins a pre-vote, or the election proper (figure 2, candidates). */
-  #solicit(pre: boolean): void {
+  #solicit(pre: boolean, transfer: boolean): void {
     this.#role = 'candidate';
-    this.#pre = pre;
-    this.#restartTimer();
+    const campaign = new Campaign(pre, transfer);
+    this.#campaign = campaign;
+    this.#patience.restart();
     if (!pre) this.#enter(this.#term + 1, this.#config.id);
-    this.#votes.clear();
-    for (const id of this.#voters.ids) if (id !== this.#config.id) this.#requestVote(id);
-    this.#tally(this.#config.id, true);
+    for (const id of this.#memberships.quorum.ids) if (id !== this.#config.id) this.#requestVote(campaign, id);
+    this.#tally(campaign, this.#config.id, true);
   }
 
-  #requestVote(to: NodeId): void {
-    const term = this.#pre ? this.#term + 1 : this.#term;
+  #requestVote({ pre, transfer }: Campaign, to: NodeId): void {
+    const term = pre ? this.#term + 1 : this.#term;
     const { lastIndex, lastTerm } = this.#log;
-    this.#outbox.push({ type: 'vote', from: this.#config.id, to, term, pre: this.#pre, lastIndex, lastTerm });
+    this.#outbox.push({ type: 'vote', from: this.#config.id, to, term, pre, lastIndex, lastTerm, transfer });
   }
 
-  #tally(from: NodeId, granted: boolean): void {
-    this.#votes.set(from, granted);
-    const result = this.#voters.tally(this.#votes);
+  #tally(campaign: Campaign, from: NodeId, granted: boolean): void {
+    const result = campaign.count(from, granted, this.#memberships.quorum);
     if (result === 'lost') this.#follow(this.#term, 0);
-    else if (result === 'won' && this.#pre) this.#solicit(false);
+    else if (result === 'won' && campaign.pre) this.#solicit(false, false);
     else if (result === 'won') this.#lead();
   }
 
@@ -361,19 +489,22 @@ export class Raft {
     if (this.#vote !== this.#config.id)
       broken(`node ${this.#config.id} leads term ${this.#term} but voted for ${this.#vote}`);
     this.#role = 'leader';
-    this.#elapsed = 0;
+    this.#campaign = undefined;
+    this.#patience.renew();
     this.#setLeader(this.#config.id);
-    this.#leadership = new Leadership(this.#config, this.#term, this.#voters, this.#log);
-    this.#appendOwn(undefined);
+    this.#leadership = new Leadership(this.#config, this.#term, this.#memberships, this.#log);
+    this.#appendOwn(undefined, undefined);
   }
 
+  /** Whoever is asked answers, voter or not: it may have been given its vote by an entry that it does not have yet. */
   #onVote(request: VoteRequest): void {
     const { from, term, pre } = request;
     const free = pre ? term > this.#term : this.#vote === from || (this.#vote === 0 && this.#leader === 0);
-    const granted = free && this.#log.notNewerThan(request.lastIndex, request.lastTerm);
+    const able = free && this.#abstention === undefined;
+    const granted = able && this.#log.notNewerThan(request.lastIndex, request.lastTerm);
     if (granted && !pre) {
       this.#enter(this.#term, from);
-      this.#elapsed = 0;
+      this.#patience.renew();
     }
     this.#answerVote(request, granted);
   }
@@ -385,9 +516,17 @@ export class Raft {
   }
 
   #onVoted(response: VoteResponse): void {
-    if (this.#role !== 'candidate' || response.pre !== this.#pre) return;
-    if (response.granted && response.term !== (this.#pre ? this.#term + 1 : this.#term)) return;
-    this.#tally(response.from, response.granted);
+    const campaign = this.#campaign;
+    if (campaign === undefined || response.pre !== campaign.pre) return;
+    if (response.granted && response.term !== (campaign.pre ? this.#term + 1 : this.#term)) return;
+    this.#tally(campaign, response.from, response.granted);
+  }
+
+  /** The leader of this term wants this node to lead the next: nobody need be asked first whether there is a leader. */
+  #onTimeoutNow({ from }: TimeoutNow): void {
+    if (from !== this.#leader || !this.#mayLead) return;
+    this.#setLeader(0);
+    this.#solicit(false, true);
   }
 
   /** The sender is in an earlier term: it is told this one where it waits for an answer (§5.1), else it counts for nothing. */
@@ -397,9 +536,17 @@ export class Raft {
       this.#answerVote(message, false);
     } else if (message.type === 'append') {
       const refused = message.prevIndex;
-      this.#outbox.push({ type: 'appended', ...base, ok: false, index: 0, hintTerm: 0, refused });
+      this.#outbox.push({
+        type: 'appended',
+        ...base,
+        ok: false,
+        index: 0,
+        hintTerm: 0,
+        refused,
+        abstains: this.#repair,
+      });
     } else if (message.type === 'heartbeat') {
-      this.#outbox.push({ type: 'beaten', ...base, round: 0 });
+      this.#outbox.push({ type: 'beaten', ...base, round: 0, abstains: this.#repair });
     } else if (message.type === 'read') {
       this.#answerRead(message.from, message.id, -1, this.#outbox);
     }
@@ -412,71 +559,120 @@ export class Raft {
       broken(`nodes ${this.#leader} and ${from} both lead term ${this.#term}`);
     }
     if (this.#role !== 'follower' || this.#leader === 0) this.#follow(this.#term, from);
-    this.#elapsed = 0;
-  }
-
-  /** What this node may answer for: on its disk, and shown by this leader to be the same as in its log. */
-  #durable(): number {
-    return Math.min(this.#log.persisted, this.#verified);
+    this.#patience.renew();
   }
 
   #onAppend(request: AppendRequest): void {
     this.#hearLeader(request.from);
     checkEntries(request);
-    const { prevIndex, prevTerm, entries } = request;
-    if (!this.#log.matches(prevIndex, prevTerm)) {
-      this.#refuse(request);
-      return;
+    const append = request.prevIndex < this.#log.firstIndex - 1 ? this.#following.trim(request) : request;
+    if (append === undefined) return;
+    if (this.#log.matches(append.prevIndex, append.prevTerm)) {
+      const last = this.#following.accept(append, this.#commit);
+      this.#advance(Math.min(append.commit, last));
+    } else {
+      this.#refuse(append);
     }
-    const last = prevIndex + entries.length;
-    this.#log.merge(entries, Math.max(this.#commit, this.#verified));
-    this.#verified = Math.max(this.#verified, last);
-    this.#advance(Math.min(request.commit, last));
-    // What is not on disk yet is answered for when it is.
-    if (this.#durable() >= last) this.#answerDue = true;
   }
 
-  /** The log has no such entry: says where it may match, past all entries of terms that the leader does not have there. */
-  #refuse({ from, prevIndex, prevTerm }: AppendRequest): void {
-    if (prevIndex <= this.#commit) {
-      broken(
-        `leader ${from} has term ${prevTerm} at ${prevIndex}; here that is committed with term ${this.#log.term(prevIndex)}`,
-      );
-    }
-    const high = Math.min(prevIndex, this.#log.lastIndex);
-    const index = this.#log.lastWithTerm(this.#commit, high, prevTerm);
+  #refuse(request: AppendRequest): void {
+    const index = this.#following.hint(request, this.#commit);
+    const base = { from: this.#config.id, to: request.from, term: this.#term };
     const hintTerm = this.#log.term(index);
-    const base = { from: this.#config.id, to: from, term: this.#term };
-    this.#outbox.push({ type: 'appended', ...base, ok: false, index, hintTerm, refused: prevIndex });
+    const [refused, abstains] = [request.prevIndex, this.#repair];
+    this.#outbox.push({ type: 'appended', ...base, ok: false, index, hintTerm, refused, abstains });
   }
 
   #onHeartbeat(heartbeat: Heartbeat): void {
     this.#hearLeader(heartbeat.from);
-    this.#advance(heartbeat.commit);
-    const { from: to, round } = heartbeat;
-    this.#outbox.push({ type: 'beaten', from: this.#config.id, to, term: this.#term, round });
+    const { from: to, round, commit } = heartbeat;
+    // A leader that does not know of the repair yet tells it of what it had before.
+    this.#advance(this.#abstention === undefined ? commit : Math.min(commit, this.#following.verified));
+    this.#outbox.push({ type: 'beaten', from: this.#config.id, to, term: this.#term, round, abstains: this.#repair });
+  }
+
+  /** Number of the repair under way; 0: none. */
+  get #repair(): number {
+    return this.#abstention?.repair ?? 0;
+  }
+
+  /** A leader that still says so has not been told that the repair is over. */
+  #onCleared({ from, index, repair }: Cleared): void {
+    if (from !== this.#leader) return;
+    if (this.#abstention === undefined) this.#following.remind();
+    else if (repair === this.#abstention.repair) this.#abstention.cleared(index);
+  }
+
+  /** What was forgotten is made good. */
+  #repaired(): void {
+    this.#abstention = undefined;
+    this.#following.remind();
   }
 
   #advance(commit: number): void {
     if (commit <= this.#commit) return;
     if (commit > this.#log.lastIndex) broken(`commit ${commit} is beyond the last entry ${this.#log.lastIndex}`);
     this.#commit = commit;
+    this.#memberships.settle(commit);
   }
 
   // The leader's side
 
-  #appendOwn(record: Uint8Array | undefined): void {
+  #appendOwn(record: Uint8Array | undefined, membership: Membership | undefined): void {
     const index = this.#log.lastIndex + 1;
-    this.#log.append({ index, term: this.#term, bytes: this.#config.seal(index, this.#term, record) });
+    const bytes = this.#config.seal(index, this.#term, record, membership);
+    const entry = { index, term: this.#term, bytes };
+    this.#log.append(membership === undefined ? entry : { ...entry, membership });
+  }
+
+  /** Whether an entry of this term is committed: until then the leader does not know all that is (§8, dissertation §6.4). */
+  get #open(): boolean {
+    return this.#log.term(this.#commit) === this.#term;
+  }
+
+  /** The membership that this leader's host is to propose now: the end of the joint one. */
+  #leaveJoint(leadership: Leadership): Membership | undefined {
+    if (leadership.leaveAsked || !this.#memberships.committed || !this.#open) return undefined;
+    leadership.leaveAsked = true;
+    return left(this.#memberships.newest.membership);
+  }
+
+  /** A membership without a vote of this node's is committed. */
+  get #removed(): boolean {
+    return this.#memberships.committed && !this.isVoter;
+  }
+
+  /** This leader's work is done (dissertation §4.2.2): it hands over to who can go on at once. */
+  #retire(leadership: Leadership): void {
+    if (leadership.retiring || leadership.transferring) return;
+    leadership.retiring = true;
+    leadership.transfer(leadership.successor());
+  }
+
+  /** It has tried to hand over, and is still here: there is no more that it could do. */
+  #retired(leadership: Leadership): boolean {
+    if (!this.#removed || leadership.transferring) return false;
+    if (leadership.retiring) return true;
+    this.#retire(leadership);
+    return false;
   }
 
   #onAppended(response: AppendResponse): void {
     const leadership = this.#leadership;
     if (leadership?.appended(response)) this.#count(leadership);
+    if (leadership?.entryDue) this.#appendForRepair(leadership);
   }
 
   #onBeaten(response: HeartbeatResponse): void {
-    this.#leadership?.beaten(response);
+    const leadership = this.#leadership;
+    leadership?.beaten(response);
+    if (leadership?.entryDue) this.#appendForRepair(leadership);
+  }
+
+  /** An entry that can be committed without the follower that has begun to repair its log (abstention.ts). */
+  #appendForRepair(leadership: Leadership): void {
+    leadership.entryDue = false;
+    this.#appendOwn(undefined, undefined);
   }
 
   /** Commits what a majority has on disk, if it is of this term (§5.4.2): figure 8 shows why an older one must not be counted. */
@@ -485,18 +681,23 @@ export class Raft {
     if (reached <= this.#commit || this.#log.term(reached) !== this.#term) return;
     this.#advance(reached);
     leadership.reads.open(this.#commit);
+    leadership.committed(this.#commit);
+    if (this.#removed) this.#retire(leadership);
   }
 
   // Reads (dissertation §6.4)
 
   #addRead(leadership: Leadership, from: NodeId, id: number): void {
-    const open = this.#log.term(this.#commit) === this.#term;
-    leadership.reads.add({ from, id }, open ? this.#commit : undefined);
+    if (this.#open && leadership.reads.leased && !leadership.transferring) {
+      this.#answerRead(from, id, this.#commit, this.#outbox);
+    } else {
+      leadership.reads.add({ from, id }, this.#open ? this.#commit : undefined);
+    }
   }
 
   #answerReads(leadership: Leadership, out: Message[]): void {
-    if (!leadership.reads.flying) return;
-    for (const { from, id, index } of leadership.reads.take((test) => this.#voters.majority(test))) {
+    if (leadership.reads.current === 0) return;
+    for (const { from, id, index } of leadership.reads.take(this.#memberships.quorum)) {
       this.#answerRead(from, id, index, out);
     }
   }
@@ -532,19 +733,4 @@ function checkConfig({
     broken(`heartbeat ${heartbeatTicks}, election ${least} to ${most} ticks; it must be 1 ≤ heartbeat < least ≤ most`);
   }
   if (maxAppendBytes < 1 || maxInflightBytes < 1) broken('maxAppendBytes and maxInflightBytes must be at least 1');
-}
-
-/** Entries follow one another and the one before; their terms do not fall, and none is above the leader's. */
-function checkEntries({ from, term, prevIndex, prevTerm, entries }: AppendRequest): void {
-  let index = prevIndex;
-  let least = prevTerm;
-  for (const entry of entries) {
-    index++;
-    if (entry.index !== index || entry.term < least || entry.term > term) {
-      broken(
-        `node ${from} of term ${term} sent entry ${entry.index} of term ${entry.term} as entry ${index} after term ${least}`,
-      );
-    }
-    least = entry.term;
-  }
 }

@@ -6,9 +6,15 @@
  * One round of heartbeats is in flight; what arrives meanwhile shares the next. Before an entry of the leader's own
  * term is committed its commit index may lag behind what an earlier leader committed: requests wait for that.
  *
+ * With a lease (dissertation §6.4.1; its assumption is stated at `Lease`), the confirmations of every heartbeat interval count as
+ * a round, whether anybody reads or not: whoever answered will vote for nobody else for the shortest election time-out, so
+ * for a little less than that after the round was *sent*, requests are answered at once. Voters keep to that also after a
+ * restart, when they remember no leader. It does not hold once the leader has told another to campaign: transfer.ts.
+ *
  * The asking side, `ReadAsks`: a follower's requests to its leader.
  */
-import type { NodeId } from './types.js';
+import type { Quorum } from './quorum.js';
+import type { Lease, NodeId } from './types.js';
 
 export interface ReadRequestor {
   readonly from: NodeId;
@@ -29,14 +35,29 @@ export class ReadRounds {
   #flying: ReadAnswer[] = [];
   readonly #confirmed = new Set<NodeId>();
   #round = 0;
+  #inFlight = false;
+  #lease: Lease | undefined;
+  /** When, by the lease's clock, the round in flight was sent, and the last one that a majority confirmed. */
+  #sentAt = Number.NEGATIVE_INFINITY;
+  #heldAt = Number.NEGATIVE_INFINITY;
 
-  get flying(): boolean {
-    return this.#flying.length > 0;
+  constructor(lease: Lease | undefined) {
+    this.#lease = lease;
   }
 
   /** Number of the round in flight; 0: none. */
   get current(): number {
-    return this.#flying.length > 0 ? this.#round : 0;
+    return this.#inFlight ? this.#round : 0;
+  }
+
+  /** Nobody else can have been elected yet: a read needs no round. */
+  get leased(): boolean {
+    return this.#lease !== undefined && this.#lease.now() - this.#heldAt < this.#lease.length;
+  }
+
+  /** Somebody may be elected at any time from now on. */
+  endLease(): void {
+    this.#lease = undefined;
   }
 
   /** `commit` is undefined as long as no entry of the term is committed. */
@@ -51,12 +72,18 @@ export class ReadRounds {
     this.#early = [];
   }
 
-  /** Begins a round if none is in flight and requests wait; true if its heartbeats have to go. `self` confirms at once. */
-  start(self: NodeId): boolean {
-    if (this.#flying.length > 0 || this.#waiting.length === 0) return false;
+  /**
+   * Begins a round if none is in flight and requests wait, or heartbeats go anyway (`beat`) and would prolong the lease; true if
+   * its heartbeats have to go. `self` confirms at once.
+   */
+  start(self: NodeId, beat: boolean): boolean {
+    const wanted = this.#waiting.length > 0 || (beat && this.#lease !== undefined);
+    if (this.#inFlight || !wanted) return false;
     this.#flying = this.#waiting;
     this.#waiting = [];
+    this.#inFlight = true;
     this.#round++;
+    if (this.#lease !== undefined) this.#sentAt = this.#lease.now();
     this.#confirmed.clear();
     this.#confirmed.add(self);
     return true;
@@ -67,9 +94,11 @@ export class ReadRounds {
     if (round !== 0 && round === this.current) this.#confirmed.add(from);
   }
 
-  /** Those who can be answered, when `majority` holds for who has confirmed the round in flight. */
-  take(majority: (test: (id: NodeId) => boolean) => boolean): readonly ReadAnswer[] {
-    if (this.#flying.length === 0 || !majority((id) => this.#confirmed.has(id))) return noAnswers;
+  /** Those who can be answered: all of the round in flight, when a majority has confirmed it. */
+  take(quorum: Quorum): readonly ReadAnswer[] {
+    if (!this.#inFlight || !quorum.majority((id) => this.#confirmed.has(id))) return noAnswers;
+    this.#inFlight = false;
+    this.#heldAt = this.#sentAt;
     const answers = this.#flying;
     this.#flying = [];
     return answers;
@@ -78,6 +107,7 @@ export class ReadRounds {
   /** All that will not be answered: leadership is lost. */
   drain(): readonly ReadRequestor[] {
     const all = [...this.#flying, ...this.#waiting, ...this.#early];
+    this.#inFlight = false;
     this.#flying = [];
     this.#waiting = [];
     this.#early = [];

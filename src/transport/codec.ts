@@ -7,14 +7,16 @@
  *            founding: cluster id, members (each: id, address, identity); peers: each id, address
  * refusal    reason
  * ping pong  (none)
- * vote       term, pre, lastIndex, lastTerm
+ * vote       term, pre, lastIndex, lastTerm, transfer
  * voted      term, pre, granted
  * append     term, prevIndex, prevTerm, commit, count; raw: the records
- * appended   term, ok, index, hintTerm, refused
+ * appended   term, ok, index, hintTerm, refused, abstains
  * heartbeat  term, commit, round
- * beaten     term, round
+ * beaten     term, round, abstains
  * read       term, id
  * readable   term, id, index
+ * timeoutNow term
+ * cleared    term, index, repair
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
  * ```
  */
@@ -76,21 +78,25 @@ export function rawBytes(message: PeerMessage): number {
 function messageFields(m: PeerMessage): Field[] {
   switch (m.type) {
     case 'vote':
-      return [m.term, m.pre, m.lastIndex, m.lastTerm];
+      return [m.term, m.pre, m.lastIndex, m.lastTerm, m.transfer];
     case 'voted':
       return [m.term, m.pre, m.granted];
     case 'append':
       return [m.term, m.prevIndex, m.prevTerm, m.commit, m.entries.length];
     case 'appended':
-      return [m.term, m.ok, m.index, m.hintTerm, m.refused];
+      return [m.term, m.ok, m.index, m.hintTerm, m.refused, m.abstains];
     case 'heartbeat':
       return [m.term, m.commit, m.round];
     case 'beaten':
-      return [m.term, m.round];
+      return [m.term, m.round, m.abstains];
     case 'read':
       return [m.term, m.id];
     case 'readable':
       return [m.term, m.id, m.index];
+    case 'timeoutNow':
+      return [m.term];
+    case 'cleared':
+      return [m.term, m.index, m.repair];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
   }
@@ -233,36 +239,43 @@ export class MessageReader {
     );
   }
 
+  #vote(f: Fields, term: number): PeerMessage {
+    const [pre, lastIndex, lastTerm, transfer] = [f.boolean(), f.integer(), f.integer(), f.boolean()];
+    return { type: 'vote', from: this.from, to: this.#to, term, pre, lastIndex, lastTerm, transfer };
+  }
+
+  #appended(f: Fields, term: number): PeerMessage {
+    const ok = f.boolean();
+    const index = f.integer();
+    const hintTerm = f.integer();
+    const refused = f.integer();
+    const abstains = f.integer();
+    return { type: 'appended', from: this.from, to: this.#to, term, ok, index, hintTerm, refused, abstains };
+  }
+
   /** Messages that consist of their control part. */
   #plain(kind: FrameKind, f: Fields, term: number): PeerMessage {
     const { from } = this;
     const to = this.#to;
     switch (kind) {
       case FrameKind.vote:
-        return { type: 'vote', from, to, term, pre: f.boolean(), lastIndex: f.integer(), lastTerm: f.integer() };
+        return this.#vote(f, term);
       case FrameKind.voted:
         return { type: 'voted', from, to, term, pre: f.boolean(), granted: f.boolean() };
-      case FrameKind.appended: {
-        const ok = f.boolean();
-        return {
-          type: 'appended',
-          from,
-          to,
-          term,
-          ok,
-          index: f.integer(),
-          hintTerm: f.integer(),
-          refused: f.integer(),
-        };
-      }
+      case FrameKind.appended:
+        return this.#appended(f, term);
       case FrameKind.heartbeat:
         return { type: 'heartbeat', from, to, term, commit: f.integer(), round: f.integer() };
       case FrameKind.beaten:
-        return { type: 'beaten', from, to, term, round: f.integer() };
+        return { type: 'beaten', from, to, term, round: f.integer(), abstains: f.integer() };
       case FrameKind.read:
         return { type: 'read', from, to, term, id: f.integer() };
       case FrameKind.readable:
         return { type: 'readable', from, to, term, id: f.integer(), index: f.integer(-1) };
+      case FrameKind.timeoutNow:
+        return { type: 'timeoutNow', from, to, term };
+      case FrameKind.cleared:
+        return { type: 'cleared', from, to, term, index: f.integer(), repair: f.integer(1) };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

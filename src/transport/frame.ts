@@ -62,6 +62,8 @@ export const FrameKind = {
   read: 22,
   readable: 23,
   forward: 24,
+  timeoutNow: 25,
+  cleared: 26,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

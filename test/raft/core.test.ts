@@ -7,7 +7,17 @@ const sized = (bytes: number): Uint8Array => new Uint8Array(bytes);
 
 /** A follower's refusal, in the leader's term. */
 function refusal(host: Host, from: number, refused: number, index: number, hintTerm: number): Message {
-  return { type: 'appended', from, to: host.id, term: host.raft.term, ok: false, index, hintTerm, refused };
+  return {
+    type: 'appended',
+    from,
+    to: host.id,
+    term: host.raft.term,
+    ok: false,
+    index,
+    hintTerm,
+    refused,
+    abstains: 0,
+  };
 }
 
 function trio(...logs: number[][]): [Host, Host, Host] {
@@ -483,13 +493,17 @@ describe('roles', () => {
     expect(host.raft.ready()).toBeUndefined();
   });
 
-  test('messages for others, and from strangers or itself, count for nothing', () => {
+  test('messages for others, from itself, and what strangers answer or ask, count for nothing', () => {
     const host = new Host();
     const message = request(host, 2, 5);
-    const strange = [
+    const strange: Message[] = [
       { ...message, to: 2 },
-      { ...message, from: 9 },
       { ...message, from: 1 },
+      { type: 'voted', from: 9, to: 1, term: 5, pre: false, granted: false },
+      { type: 'appended', from: 9, to: 1, term: 5, ok: true, index: 3, hintTerm: 0, refused: 0, abstains: 0 },
+      { type: 'beaten', from: 9, to: 1, term: 5, round: 0, abstains: 0 },
+      { type: 'read', from: 9, to: 1, term: 5, id: 1 },
+      { type: 'readable', from: 9, to: 1, term: 5, id: 1, index: 1 },
     ];
     expect(host.step(...strange)).toEqual([]);
     expect(host.raft.term).toBe(0);
@@ -561,9 +575,8 @@ describe('broken invariants stop the node', () => {
 
   test('a configuration that contradicts itself', () => {
     const wrong: [HostOptions, RegExp][] = [
-      [{ voters: [2, 3] }, /not among the voters/],
-      [{ voters: [1, 1, 2] }, /each id once/],
-      [{ voters: [] }, /at least one/],
+      [{ voters: [1, 1, 2] }, /at most once/],
+      [{ membership: { voters: [], outgoing: [], learners: [1] } }, /there are no voters/],
       [{ commit: 1 }, /commit 1 is beyond/],
       [{ terms: [3], hardState: { term: 2, vote: 0 } }, /the log ends in term 3/],
       [{ heartbeatTicks: 10 }, /heartbeat < least/],
@@ -574,6 +587,6 @@ describe('broken invariants stop the node', () => {
   });
 
   test('errors carry a stable code', () => {
-    expect(() => new Host({ voters: [] })).toThrow(expect.objectContaining({ code: 'raft-invariant' }));
+    expect(() => new Host({ voters: [1, 1] })).toThrow(expect.objectContaining({ code: 'raft-invariant' }));
   });
 });

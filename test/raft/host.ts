@@ -1,6 +1,16 @@
 /** A host for one core: a log in memory, a disk that completes writes when told to, and no network. */
 import { Raft } from '../../src/raft/raft.js';
-import type { Entry, HardState, LogReader, Message, RaftConfig, Ready } from '../../src/raft/types.js';
+import type {
+  Entry,
+  HardState,
+  LogReader,
+  Membership,
+  MembershipAt,
+  Message,
+  RaftConfig,
+  Ready,
+  SnapshotOrder,
+} from '../../src/raft/types.js';
 
 /** A generator of numbers in [0, 1): mulberry32. */
 export function random(seed: number): () => number {
@@ -21,10 +31,21 @@ export interface Watcher {
   read?(host: Host, id: number, index: number): void;
 }
 
-export type HostOptions = Partial<Omit<RaftConfig, 'log' | 'persisted'>> & {
+export type HostOptions = Partial<Omit<RaftConfig, 'log' | 'persisted' | 'changes'>> & {
+  /** The founding membership, when it has nothing but voters; default 1, 2, 3. */
+  readonly voters?: readonly number[];
+  /** A snapshot that the log begins behind. */
+  readonly snapshot?: Snapshot;
   /** Terms of the entries in the log at the start, all of them durable. */
   readonly terms?: readonly number[];
 };
+
+/** What a test's snapshot is: all that the core knows of one. */
+export interface Snapshot {
+  readonly index: number;
+  readonly term: number;
+  readonly membership: Membership;
+}
 
 const TINY = new Uint8Array(1);
 
@@ -37,16 +58,27 @@ export function entriesOf(terms: readonly number[], from = 1): Entry[] {
   return terms.map((term, i) => entry(from + i, term));
 }
 
+export function members(
+  voters: readonly number[],
+  outgoing: readonly number[] = [],
+  learners: readonly number[] = [],
+): Membership {
+  return { voters, outgoing, learners };
+}
+
 export class Host implements LogReader {
   readonly id: number;
   raft: Raft;
-  /** What a crash leaves. */
+  /** What a crash leaves: what follows the snapshot in `disk` is on the disk. */
   hard: HardState;
+  base: Snapshot;
   disk: Entry[];
   /** What the core's LogReader reads. */
   memory: Entry[];
   sent: Message[] = [];
   reads: { id: number; index: number }[] = [];
+  /** The snapshots that the core has asked for. */
+  orders: SnapshotOrder[] = [];
   commit: number;
   /** The write in flight; one at a time, of all that was in memory and not yet on disk when it began. */
   writing: Entry[] | undefined;
@@ -55,6 +87,8 @@ export class Host implements LogReader {
   /** The write is on disk, but its completion has not been told. */
   #landed = false;
   #outgoing = 0;
+  /** What `Ready.leaveJoint` asked for last. */
+  leaveJoint: Membership | undefined;
   readonly #options: HostOptions;
   readonly #watcher: Watcher;
 
@@ -63,51 +97,71 @@ export class Host implements LogReader {
     this.#watcher = watcher;
     this.id = options.id ?? 1;
     this.hard = options.hardState ?? { term: options.terms?.at(-1) ?? 0, vote: 0 };
-    this.disk = entriesOf(options.terms ?? []);
+    const { voters = [1, 2, 3], membership = members(voters) } = options;
+    this.base = options.snapshot ?? { index: 0, term: 0, membership };
+    this.disk = entriesOf(options.terms ?? [], this.base.index + 1);
     this.memory = [...this.disk];
-    this.#unwritten = this.memory.length + 1;
-    this.commit = options.commit ?? 0;
+    this.#unwritten = this.lastIndex() + 1;
+    this.commit = options.commit ?? this.base.index;
     this.raft = this.#make(this.commit);
   }
 
   #make(commit: number): Raft {
+    const { voters: _voters, terms: _terms, snapshot: _snapshot, ...options } = this.#options;
     return new Raft({
-      voters: [1, 2, 3],
       heartbeatTicks: 1,
       electionTicks: [10, 19],
       random: random(this.id),
       maxAppendBytes: 1000,
       maxInflightBytes: 10_000,
       seal: (_index, _term, record) => record ?? new Uint8Array(1),
-      ...this.#options,
+      ...options,
       id: this.id,
+      membership: this.base.membership,
+      changes: this.disk.flatMap(({ index, membership }): MembershipAt[] =>
+        membership === undefined ? [] : [{ index, membership }],
+      ),
       hardState: this.hard,
       log: this,
-      persisted: this.disk.length,
+      persisted: this.diskEnd,
       commit,
     });
   }
 
+  /** Index of the last entry on disk. */
+  get diskEnd(): number {
+    return this.base.index + this.disk.length;
+  }
+
+  /** The entry at `index` in memory. */
+  at(index: number): Entry | undefined {
+    return this.memory[index - 1 - this.base.index];
+  }
+
+  firstIndex(): number {
+    return this.base.index + 1;
+  }
+
   lastIndex(): number {
-    return this.memory.length;
+    return this.base.index + this.memory.length;
   }
 
   term(index: number): number {
-    if (index === 0) return 0;
-    const found = this.memory[index - 1];
-    if (found === undefined) throw new Error(`term(${index}) of a log of ${this.memory.length}`);
+    if (index === this.base.index) return this.base.term;
+    const found = this.at(index);
+    if (found === undefined) throw new Error(`term(${index}) of a log of ${this.firstIndex()} to ${this.lastIndex()}`);
     return found.term;
   }
 
   entries(from: number, to: number, maxBytes: number): Entry[] {
-    if (from < 1 || to > this.memory.length || from > to)
-      throw new Error(`entries(${from}, ${to}) of ${this.memory.length}`);
+    if (from < this.firstIndex() || to > this.lastIndex() || from > to)
+      throw new Error(`entries(${from}, ${to}) of a log of ${this.firstIndex()} to ${this.lastIndex()}`);
     const found: Entry[] = [];
     let bytes = 0;
     for (let index = from; index <= to; index++) {
-      bytes += this.memory[index - 1]!.bytes.length;
+      bytes += this.at(index)!.bytes.length;
       if (found.length > 0 && bytes > maxBytes) break;
-      found.push(this.memory[index - 1]!);
+      found.push(this.at(index)!);
     }
     return found;
   }
@@ -124,10 +178,12 @@ export class Host implements LogReader {
     if (ready.entries.length > 0) this.#append(ready.entries);
     this.#watcher.ready?.(this, ready);
     this.commit = ready.commit;
+    this.leaveJoint = ready.leaveJoint ?? this.leaveJoint;
     for (const message of ready.messages) {
       this.#watcher.message?.(this, message);
       this.sent.push(message);
     }
+    this.orders.push(...ready.snapshots);
     for (const { id, index } of ready.reads) {
       this.#watcher.read?.(this, id, index);
       this.reads.push({ id, index });
@@ -136,8 +192,8 @@ export class Host implements LogReader {
 
   #append(entries: readonly Entry[]): void {
     const first = entries[0]!.index;
-    if (first > this.memory.length + 1) throw new Error(`entry ${first} behind a log of ${this.memory.length}`);
-    this.memory.length = first - 1;
+    if (first > this.lastIndex() + 1) throw new Error(`entry ${first} behind a log of ${this.lastIndex()}`);
+    this.memory.length = first - this.firstIndex();
     for (const added of entries) this.memory.push(added);
     this.#unwritten = Math.min(this.#unwritten, first);
     this.#watcher.appended?.(this, entries);
@@ -145,17 +201,19 @@ export class Host implements LogReader {
 
   /** Begins a write of what is not on disk, unless one is in flight. */
   write(): void {
-    if (this.writing !== undefined || this.#unwritten > this.memory.length) return;
-    this.writing = this.memory.slice(this.#unwritten - 1);
-    this.#unwritten = this.memory.length + 1;
+    if (this.writing !== undefined || this.#unwritten > this.lastIndex()) return;
+    this.writing = this.memory.slice(this.#unwritten - this.firstIndex());
+    this.#unwritten = this.lastIndex() + 1;
     this.#landed = false;
   }
 
   /** The write in flight reaches the disk; nobody is told yet. */
   land(): void {
     if (this.writing === undefined || this.#landed) return;
-    this.disk.length = this.writing[0]!.index - 1;
-    for (const written of this.writing) this.disk.push(written);
+    // What a snapshot has replaced meanwhile is in an older generation of the log.
+    const written = this.writing.filter(({ index }) => index > this.base.index);
+    if (written.length > 0) this.disk.length = written[0]!.index - this.firstIndex();
+    for (const entry of written) this.disk.push(entry);
     this.#landed = true;
   }
 
@@ -193,6 +251,46 @@ export class Host implements LogReader {
     return this.sent.slice(from);
   }
 
+  /** The membership that holds at `index`, which is committed. */
+  membershipAt(index: number): Membership {
+    const last = this.memory.findLast((entry) => entry.index <= index && entry.membership !== undefined);
+    return last?.membership ?? this.base.membership;
+  }
+
+  /** Replaces what is up to `index`, applied and on disk, by a snapshot; by default all that can be. */
+  compact(index = Math.min(this.commit, this.diskEnd)): void {
+    if (index <= this.base.index) return;
+    const base = { index, term: this.term(index), membership: this.membershipAt(index) };
+    const dropped = index - this.base.index;
+    this.memory.splice(0, dropped);
+    this.disk.splice(0, dropped);
+    this.base = base;
+  }
+
+  /** A snapshot of another's is durable here: the log begins behind it, and keeps what follows if it had that entry. */
+  install(snapshot: Snapshot): void {
+    this.turn();
+    const { index, term, membership } = snapshot;
+    if (index <= this.base.index || index <= this.commit) return;
+    const keep = index <= this.lastIndex() && this.term(index) === term;
+    const behind = (entry: Entry): boolean => keep && entry.index > index;
+    this.memory = this.memory.filter(behind);
+    // The disk may not have yet what the memory has, or have what the memory has replaced.
+    const onDisk =
+      keep && index <= this.diskEnd && (this.disk[index - this.firstIndex()]?.term ?? this.base.term) === term;
+    this.disk = onDisk ? this.disk.filter(behind) : [];
+    this.base = snapshot;
+    this.#unwritten = Math.max(Math.min(this.#unwritten, this.lastIndex() + 1), this.firstIndex());
+    if (!keep) this.writing = undefined;
+    this.raft.installed(index, term, membership);
+    this.turn();
+  }
+
+  /** Proposes a membership; the record is of no interest. */
+  change(membership: Membership): ReturnType<Raft['proposeMembership']> {
+    return this.raft.proposeMembership(new Uint8Array(1), membership);
+  }
+
   /** The messages that left since the last call. */
   outgoing(): Message[] {
     const from = this.#outgoing;
@@ -203,10 +301,10 @@ export class Host implements LogReader {
   /** Loses what is in memory only, and starts again from the disk. */
   restart(): void {
     this.memory = [...this.disk];
-    this.#unwritten = this.memory.length + 1;
+    this.#unwritten = this.lastIndex() + 1;
     this.writing = undefined;
-    this.commit = 0;
-    this.raft = this.#make(0);
+    this.commit = this.base.index;
+    this.raft = this.#make(this.commit);
   }
 
   get terms(): number[] {

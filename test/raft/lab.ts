@@ -24,12 +24,22 @@ export function elect(host: Host, voters: readonly number[] = [2, 3]): Message[]
 }
 
 /** Follower `from` says: all up to `index` is on its disk and matches. */
-export function ack(host: Host, from: number, index: number): Message {
-  return { type: 'appended', from, to: host.id, term: host.raft.term, ok: true, index, hintTerm: 0, refused: 0 };
+export function ack(host: Host, from: number, index: number): Kind<'appended'> {
+  return {
+    type: 'appended',
+    from,
+    to: host.id,
+    term: host.raft.term,
+    ok: true,
+    index,
+    hintTerm: 0,
+    refused: 0,
+    abstains: 0,
+  };
 }
 
-export function beaten(host: Host, from: number, round = 0): Message {
-  return { type: 'beaten', from, to: host.id, term: host.raft.term, round };
+export function beaten(host: Host, from: number, round = 0): Kind<'beaten'> {
+  return { type: 'beaten', from, to: host.id, term: host.raft.term, round, abstains: 0 };
 }
 
 export function heartbeat(to: Host, from: number, term: number, commit = 0, round = 0): Message {
@@ -46,7 +56,7 @@ export function append(
 }
 
 export function request(to: Host, from: number, term: number, fields: Partial<Kind<'vote'>> = {}): Message {
-  return { type: 'vote', from, to: to.id, term, pre: false, lastIndex: 0, lastTerm: 0, ...fields };
+  return { type: 'vote', from, to: to.id, term, pre: false, lastIndex: 0, lastTerm: 0, transfer: false, ...fields };
 }
 
 /** A leader (node 1 of three) with an empty log before its term, whose no-op is on the disks of all and committed. */
@@ -57,6 +67,13 @@ export function settledLeader(host: Host): Host {
   return host;
 }
 
+/** Brings `to` the newest snapshot of `from`, which wants it. */
+function bring(from: Host, hosts: readonly Host[], to: number): void {
+  const other = hosts.find(({ id }) => id === to);
+  other?.install(from.base);
+  from.raft.snapshotSent(to, other !== undefined, from.base.index);
+}
+
 /**
  * Carries messages among hosts, all disks at once, until nobody has anything to say. `passes` may lose messages.
  * Returns all messages that were sent.
@@ -64,6 +81,8 @@ export function settledLeader(host: Host): Host {
 export function exchange(hosts: readonly Host[], passes: (message: Message) => boolean = () => true): Message[] {
   const all: Message[] = [];
   const speak = (host: Host): Message[] => {
+    host.sync();
+    for (const { to } of host.orders.splice(0)) bring(host, hosts, to);
     host.sync();
     return host.outgoing();
   };

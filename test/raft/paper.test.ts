@@ -21,13 +21,13 @@ describe('terms', () => {
   test('§5.1 if one server’s current term is smaller than the other’s, it updates its term to the larger value', () => {
     const base = { from: 2, to: 1, term: 7 };
     const messages: Message[] = [
-      { type: 'vote', ...base, pre: false, lastIndex: 0, lastTerm: 0 },
+      { type: 'vote', ...base, pre: false, lastIndex: 0, lastTerm: 0, transfer: false },
       { type: 'voted', ...base, pre: false, granted: false },
       { type: 'voted', ...base, pre: true, granted: false },
       { type: 'append', ...base, prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
-      { type: 'appended', ...base, ok: true, index: 0, hintTerm: 0, refused: 0 },
+      { type: 'appended', ...base, ok: true, index: 0, hintTerm: 0, refused: 0, abstains: 0 },
       { type: 'heartbeat', ...base, commit: 0, round: 0 },
-      { type: 'beaten', ...base, round: 0 },
+      { type: 'beaten', ...base, round: 0, abstains: 0 },
       { type: 'read', ...base, id: 1 },
       { type: 'readable', ...base, id: 1, index: -1 },
     ];
@@ -42,13 +42,23 @@ describe('terms', () => {
     const candidate = new Host();
     candidate.raft.campaign();
     expect(candidate.raft.role).toBe('candidate');
-    candidate.step(beaten(candidate, 2), { type: 'beaten', from: 2, to: 1, term: 5, round: 0 });
+    candidate.step(beaten(candidate, 2), { type: 'beaten', from: 2, to: 1, term: 5, round: 0, abstains: 0 });
     expect([candidate.raft.role, candidate.raft.term, candidate.raft.leader]).toEqual(['follower', 5, 0]);
 
     const leader = new Host();
     elect(leader);
     expect(leader.raft.role).toBe('leader');
-    leader.step({ type: 'appended', from: 3, to: 1, term: 9, ok: false, index: 0, hintTerm: 0, refused: 0 });
+    leader.step({
+      type: 'appended',
+      from: 3,
+      to: 1,
+      term: 9,
+      ok: false,
+      index: 0,
+      hintTerm: 0,
+      refused: 0,
+      abstains: 0,
+    });
     expect([leader.raft.role, leader.raft.term, leader.raft.leader]).toEqual(['follower', 9, 0]);
   });
 
@@ -103,8 +113,8 @@ describe('elections', () => {
     // … and issues RequestVote RPCs in parallel to each of the other servers.
     const requests = only('vote', host.sent).filter(({ pre }) => !pre);
     expect(requests).toEqual([
-      { type: 'vote', from: 1, to: 2, term: 3, pre: false, lastIndex: 1, lastTerm: 2 },
-      { type: 'vote', from: 1, to: 3, term: 3, pre: false, lastIndex: 1, lastTerm: 2 },
+      { type: 'vote', from: 1, to: 2, term: 3, pre: false, lastIndex: 1, lastTerm: 2, transfer: false },
+      { type: 'vote', from: 1, to: 3, term: 3, pre: false, lastIndex: 1, lastTerm: 2, transfer: false },
     ]);
   });
 
@@ -383,7 +393,7 @@ describe('replication', () => {
     const host = new Host({ terms: [1, 2, 2] });
     elect(host);
     const before = [...host.memory];
-    host.step({ type: 'appended', from: 2, to: 1, term: 3, ok: false, index: 0, hintTerm: 0, refused: 3 });
+    host.step({ type: 'appended', from: 2, to: 1, term: 3, ok: false, index: 0, hintTerm: 0, refused: 3, abstains: 0 });
     host.raft.propose([record()]);
     host.turn();
     expect(host.memory.slice(0, 4)).toEqual(before);

@@ -34,18 +34,21 @@ export function allMessages(): PeerMessage[] {
   const link = { from: 2, to: 1 } as const;
   const big = Number.MAX_SAFE_INTEGER;
   return [
-    { type: 'vote', ...link, term: 3, pre: true, lastIndex: 2 ** 32, lastTerm: 1 },
-    { type: 'vote', ...link, term: big, pre: false, lastIndex: big, lastTerm: big },
+    { type: 'vote', ...link, term: 3, pre: true, lastIndex: 2 ** 32, lastTerm: 1, transfer: false },
+    { type: 'vote', ...link, term: big, pre: false, lastIndex: big, lastTerm: big, transfer: true },
     { type: 'voted', ...link, term: 0, pre: false, granted: true },
     append(100, [0, 1, 500]),
     append(0, []),
-    { type: 'appended', ...link, term: 3, ok: true, index: 5, hintTerm: 0, refused: 0 },
-    { type: 'appended', ...link, term: 3, ok: false, index: 0, hintTerm: 2, refused: 70_000 },
+    { type: 'appended', ...link, term: 3, ok: true, index: 5, hintTerm: 0, refused: 0, abstains: 0 },
+    { type: 'appended', ...link, term: 3, ok: false, index: 0, hintTerm: 2, refused: 70_000, abstains: 2 ** 31 },
     { type: 'heartbeat', ...link, term: 3, commit: 12, round: 255 },
-    { type: 'beaten', ...link, term: 3, round: 0 },
+    { type: 'beaten', ...link, term: 3, round: 0, abstains: 0 },
+    { type: 'beaten', ...link, term: 3, round: big, abstains: 7 },
     { type: 'read', ...link, term: 3, id: 1 },
     { type: 'readable', ...link, term: 3, id: 1, index: -1 },
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
+    { type: 'timeoutNow', ...link, term: 3 },
+    { type: 'cleared', ...link, term: 3, index: big, repair: 2 ** 31 },
     forward(1, 0),
     forward(big, 200),
   ];
@@ -108,7 +111,7 @@ export class Receiver {
       message: (message) => this.delivered.push(message),
     });
     messages.from = 2;
-    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
+    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26]);
     const receiver = {
       accepts: (kind: number) => kinds.has(kind),
       begin: messages.begin.bind(messages),
