@@ -43,20 +43,46 @@ export class Registers {
   }
 
   #operation(id: number, client: SimClient, done: () => void): void {
-    const { stage, counts } = this.#works;
     const key = this.#key();
     const call = this.#call();
-    const invoked = stage.world.now;
-    client.send(lineOf(key, call), (reply) => {
-      const outcome = reply?.startsWith('ERR not-an-integer') ? 'acknowledged' : tally(counts, reply);
+    const invoked = this.#works.stage.world.now;
+    const record = (reply: string | undefined, outcome: 'acknowledged' | 'refused' | 'unknown'): void => {
       if (outcome === 'unknown') {
         if (call.kind !== 'get')
           this.history.push({ client: id, key, call, invoked, returned: undefined, answer: null });
       } else if (outcome === 'acknowledged') {
-        const returned = stage.world.now;
+        const returned = this.#works.stage.world.now;
         this.history.push({ client: id, key, call, invoked, returned, answer: answerOf(call, reply!) });
       }
       done();
+    };
+    if (this.#works.random.chance(0.15)) this.#inTransaction(client, lineOf(key, call), record);
+    else client.send(lineOf(key, call), (reply) => record(reply, this.#outcome(reply)));
+  }
+
+  /** An INCR over text is refused, and yet tells something. */
+  #outcome(reply: string | undefined): 'acknowledged' | 'refused' | 'unknown' {
+    return reply?.startsWith('ERR not-an-integer') ? 'acknowledged' : tally(this.#works.counts, reply);
+  }
+
+  /** The command alone in a transaction: it happens with its COMMIT, and must be the same as without. */
+  #inTransaction(
+    client: SimClient,
+    line: string,
+    record: (reply: string | undefined, outcome: 'acknowledged' | 'refused' | 'unknown') => void,
+  ): void {
+    let began: string | undefined;
+    let answer: string | undefined;
+    client.send('BEGIN', (reply) => {
+      began = reply;
+    });
+    client.send(line, (reply) => {
+      answer = reply;
+    });
+    client.send('COMMIT', (reply) => {
+      if (began !== 'OK') record(answer, this.#outcome(answer));
+      else if (reply === 'OK') record(answer, this.#outcome(answer));
+      else record(answer, reply?.startsWith('ERR conflict') ? 'refused' : tally(this.#works.counts, reply));
     });
   }
 
