@@ -1,7 +1,7 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 
 /** Tests that start real processes, or measure time: one file at a time, after all others, so that nothing else takes the processor from them. */
-const processes = ['test/cluster/**/*.test.ts', 'test/cli/**/*.long.test.ts'];
+const processes = ['test/cluster/**/*.test.ts', 'test/cli/**/*.long.test.ts', 'test/sim/**/*.long.test.ts'];
 
 /** Every test. */
 export default defineConfig({

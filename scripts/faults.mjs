@@ -10,56 +10,9 @@
  *
  * Ends with 0 if every fault turned its test red and all tests were green without.
  */
-import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-const root = fileURLToPath(new URL('..', import.meta.url));
-const copied = ['src', 'test', 'assembly', 'scripts', 'build', 'dist'];
-const files = ['package.json', 'tsconfig.json', 'asconfig.json', 'vitest.config.ts', 'README.md', 'ARCHITECTURE.md'];
-
-/** A copy of the tree in which tests can run. */
-function copyTree() {
-  const copy = mkdtempSync(join(tmpdir(), 'distributed-faults-'));
-  for (const name of [...copied, ...files]) {
-    if (existsSync(join(root, name))) cpSync(join(root, name), join(copy, name), { recursive: true });
-  }
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-  return copy;
-}
-
-function run(copy, args) {
-  return spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8', maxBuffer: 1 << 28 });
-}
-
-const inKernel = (fault) => fault.edits.some((edit) => edit.file.startsWith('assembly/'));
-
-function buildKernel(copy) {
-  const { status, stderr } = run(copy, ['scripts/build-kernel.mjs', 'debug']);
-  if (status !== 0) throw new Error(`the debug kernel does not compile:\n${stderr}`);
-}
-
-/** Plants a fault; returns what takes it out again. */
-function plant(copy, fault) {
-  const before = new Map();
-  for (const { file, search, replace } of fault.edits) {
-    const path = join(copy, file);
-    const text = readFileSync(path, 'utf8');
-    const places = text.split(search).length - 1;
-    if (places !== 1)
-      throw new Error(`${fault.name}: ${file} has ${places} places like ${JSON.stringify(search)}, not 1`);
-    if (!before.has(path)) before.set(path, text);
-    writeFileSync(
-      path,
-      text.replace(search, () => replace),
-    );
-  }
-  return () => {
-    for (const [path, text] of before) writeFileSync(path, text);
-  };
-}
+import { buildKernel, copyTree, inKernel, plant, printTable, root, run } from './plant.mjs';
 
 const literally = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
@@ -91,12 +44,12 @@ function runTest(copy, fault) {
 /** One line of the table. */
 function tryFault(copy, fault, isBuilt) {
   const started = performance.now();
-  if (inKernel(fault) && !isBuilt()) buildKernel(copy);
+  if (inKernel(fault) && !isBuilt()) buildKernel(copy, 'debug');
   const without = runTest(copy, fault);
   const takeOut = plant(copy, fault);
   let planted;
   try {
-    if (inKernel(fault)) buildKernel(copy);
+    if (inKernel(fault)) buildKernel(copy, 'debug');
     planted = runTest(copy, fault);
   } finally {
     takeOut();
@@ -115,14 +68,7 @@ function print(rows) {
     `${fault.test}: ${fault.title}`,
   ]);
   cells.unshift(['', 'fault', 'without', 'with', 'time', 'test']);
-  const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)));
-  for (const row of cells)
-    process.stdout.write(
-      `${row
-        .map((c, i) => c.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
+  printTable(cells);
 }
 
 function main() {
@@ -135,7 +81,7 @@ function main() {
     );
     return 2;
   }
-  const copy = copyTree();
+  const copy = copyTree('faults');
   process.once('exit', () => rmSync(copy, { recursive: true, force: true }));
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
   const rows = [];

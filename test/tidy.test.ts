@@ -124,6 +124,14 @@ describe('imports', () => {
   });
 });
 
+describe('the checkers', () => {
+  it('share no code with what they check', () => {
+    const files = sources.filter((path) => path.startsWith('src/sim/check/'));
+    expect(files.length).toBeGreaterThan(3);
+    expect(files.flatMap(importsOf).filter(({ from }) => !/^\.\/[a-z]+\.js$/.test(from))).toEqual([]);
+  });
+});
+
 describe('the deterministic parts', () => {
   const parts = ['raft', 'log', 'store', 'protocol', 'transport', 'node'];
   const files = sources.filter((path) => parts.includes(folderOf(path)));
@@ -315,7 +323,6 @@ describe('the reader', () => {
   const mains: Readonly<Record<string, string>> = {
     node: 'node',
     protocol: 'commands',
-    sim: 'world',
     bench: 'bench',
     cli: 'main',
   };

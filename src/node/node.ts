@@ -161,6 +161,7 @@ export class Node {
       maxInflightBytes,
       seal: (index, term, record) => this.#seal(index, term, record),
     });
+    options.observer?.began(this.#raft, this.#log);
     this.wake();
   }
 
@@ -190,6 +191,7 @@ export class Node {
   }
 
   #persisted(index: number, term: number): void {
+    this.#parts.options.observer?.persisted(index, term);
     if (this.#stopped) return;
     try {
       this.#touch()?.persisted(index, term);
@@ -339,6 +341,7 @@ export class Node {
   }
 
   #carryOut(raft: Raft, ready: Ready): void {
+    this.#parts.options.observer?.ready(raft, ready);
     if (ready.hardState) this.#log.saveVote({ ...ready.hardState, starts: this.#log.vote.starts });
     if (ready.entries.length > 0) {
       this.#log.append(ready.entries);
@@ -366,6 +369,7 @@ export class Node {
           `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
         );
       this.#applying = state === 'more';
+      if (!this.#applying) this.#parts.options.observer?.applied(this.#store);
       if (this.#applying) return true;
     }
     return false;

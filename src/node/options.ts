@@ -1,4 +1,5 @@
 /** What a node is started with, and the errors it tells its user. */
+import type { NodeObserver } from './observer.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
@@ -28,6 +29,8 @@ export interface NodeOptions {
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
+  /** Watches the node, for checkers. */
+  readonly observer?: NodeObserver;
 }
 
 /** The defaults of all that has one; a copy of these and `id`, `port`, `dataDir` is enough to start a node. */

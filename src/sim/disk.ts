@@ -286,6 +286,11 @@ export class SimDisk implements Disk {
     this.#faults.push({ step, remaining: nth, code, path });
   }
 
+  /** Takes back the failures that were ordered and have not come. */
+  forgetFaults(): void {
+    this.#faults = [];
+  }
+
   /** Keeps the completions of writes back until `letGo`. */
   hold(): void {
     this.#held ??= [];
@@ -362,6 +367,7 @@ export class SimDisk implements Disk {
   }
 
   #full(inode: Inode, end: number): boolean {
+    if (this.capacity === Number.POSITIVE_INFINITY) return false;
     let used = Math.max(0, end - inode.seen.size);
     for (const other of new Set(this.#seenNames.values())) used += other.seen.size;
     return end > inode.seen.size && used > this.capacity;
@@ -471,7 +477,7 @@ export class SimDisk implements Disk {
     this.#flights.add(flight);
     const complete = (): void => {
       if (life !== this.#life) return;
-      if (bytes.some((byte, i) => byte !== given[i])) throw new Error(`bytes of a write to ${path} changed under way`);
+      if (Buffer.compare(bytes, given) !== 0) throw new Error(`bytes of a write to ${path} changed under way`);
       const late = this.#fault('complete', path) ?? error;
       this.#flights.delete(flight);
       this.#carryOut(inode, bytes, position, dsync, late);

@@ -20,6 +20,10 @@ export interface Conditions {
   readonly splitChance: number;
   /** Chance that a reader comes late (up to 1 ms), so that chunks join. */
   readonly joinChance: number;
+  /** Chance that a packet is lost: TCP sends it again, and all behind it wait. */
+  readonly lossChance: number;
+  /** Bytes that get through in a millisecond. */
+  readonly bytesPerMs: number;
   /** Chance for each data packet that its connection breaks. */
   readonly resetChance: number;
   /** Bytes that the system takes for a receiver that does not read. */
@@ -30,10 +34,14 @@ export const calm: Conditions = {
   delayMs: [0.1, 1],
   splitChance: 0.1,
   joinChance: 0.1,
+  lossChance: 0,
+  bytesPerMs: Number.POSITIVE_INFINITY,
   resetChance: 0,
   windowBytes: 262_144,
 };
 
+/** TCP waits this long before it sends a packet again. */
+const RETRANSMIT_MS = [200, 400] as const;
 /** A dial that gets no answer gives up after this. */
 const CONNECT_TIMEOUT_MS = 30_000;
 const FIRST_EPHEMERAL_PORT = 40_000;
@@ -48,6 +56,8 @@ export class Pipe {
   readonly to: SimHost;
   readonly #network: SimNetwork;
   readonly #packets: (() => void)[] = [];
+  readonly #what: string;
+  readonly #arriveNow = (): void => this.#arrive();
   #lastArrival = 0;
   /** Packets that are due but cannot get through. */
   #waiting = 0;
@@ -56,11 +66,12 @@ export class Pipe {
     this.#network = network;
     this.from = from;
     this.to = to;
+    this.#what = `packet ${from.name} ${to.name}`;
   }
 
-  send(packet: () => void): void {
+  send(packet: () => void, bytes = 0): void {
     this.#packets.push(packet);
-    this.#schedule();
+    this.#schedule(bytes);
   }
 
   /** Gives what waits another chance. */
@@ -70,11 +81,12 @@ export class Pipe {
     for (let i = 0; i < waiting; i++) this.#schedule();
   }
 
-  #schedule(): void {
+  #schedule(bytes = 0): void {
     const { world } = this.#network;
-    const arrival = Math.max(this.#lastArrival, world.now + this.#network.delay(this.from, this.to));
+    const { transfer, delay } = this.#network.time(this.from, this.to, bytes);
+    const arrival = Math.max(this.#lastArrival, world.now + delay) + transfer;
     this.#lastArrival = arrival;
-    world.schedule(arrival - world.now, undefined, `packet ${this.from.name} ${this.to.name}`, () => this.#arrive());
+    world.schedule(arrival - world.now, undefined, this.#what, this.#arriveNow);
   }
 
   #arrive(): void {
@@ -102,9 +114,10 @@ export class SimNetwork {
     this.world = world;
   }
 
-  /** Conditions of their own for packets from `from` to `to`. */
-  between(from: SimHost, to: SimHost, conditions: Conditions): void {
-    this.#pairs.set(way(from, to), conditions);
+  /** Conditions of their own for packets from `from` to `to`; undefined: those of all. */
+  between(from: SimHost, to: SimHost, conditions: Conditions | undefined): void {
+    if (conditions === undefined) this.#pairs.delete(way(from, to));
+    else this.#pairs.set(way(from, to), conditions);
   }
 
   /** Nothing gets from `from` to `to` any more (the other direction is not touched). */
@@ -122,6 +135,12 @@ export class SimNetwork {
     }
   }
 
+  /** Opens the way from `from` to `to` again. */
+  open(from: SimHost, to: SimHost): void {
+    this.#cuts.delete(way(from, to));
+    this.retry();
+  }
+
   /** Opens all ways again; what waited arrives. */
   heal(): void {
     this.#cuts.clear();
@@ -135,16 +154,28 @@ export class SimNetwork {
     }
   }
 
+  /** Half-open: `a` loses all connections with `b`, and `b` is told nothing until it sends something. */
+  forgetConnections(a: SimHost, b: SimHost): void {
+    for (const socket of [...this.#sockets]) {
+      if (socket.host === a && socket.peerHost === b) socket.lose();
+    }
+  }
+
   isCut(from: SimHost, to: SimHost): boolean {
-    return this.#cuts.has(way(from, to));
+    return this.#cuts.size > 0 && this.#cuts.has(way(from, to));
   }
 
   conditionsOf(from: SimHost, to: SimHost): Conditions {
+    if (this.#pairs.size === 0) return this.conditions;
     return this.#pairs.get(way(from, to)) ?? this.conditions;
   }
 
-  delay(from: SimHost, to: SimHost): number {
-    return this.world.random.between(...this.conditionsOf(from, to).delayMs);
+  /** Milliseconds that a packet takes on its way, and to pass through the narrowest place on it. */
+  time(from: SimHost, to: SimHost, bytes: number): { delay: number; transfer: number } {
+    const { delayMs, lossChance, bytesPerMs } = this.conditionsOf(from, to);
+    const { random } = this.world;
+    const again = lossChance > 0 && random.chance(lossChance) ? random.between(...RETRANSMIT_MS) : 0;
+    return { delay: random.between(...delayMs) + again, transfer: bytes / bytesPerMs };
   }
 
   /** What was held up may get through now. */

@@ -39,10 +39,16 @@ export class SimSocket implements Socket {
   #waiting = false;
   /** Bytes sent that the other process has not read. */
   #unread = 0;
+  /** The window is shut, and the other end has been asked about it. */
+  #probing = false;
   #ended = false;
   #finSent = false;
 
   #inbox: Uint8Array[] = [];
+  /** Bytes read that the other end has not been told of. */
+  #unacknowledged = 0;
+  /** The other end waits for its window to open. */
+  #probedSince = false;
   #paused = false;
   #reading = false;
   #finArrived = false;
@@ -150,6 +156,12 @@ export class SimSocket implements Socket {
     this.#network.forget(this);
   }
 
+  /** Its machine forgets it, and tells its process alone. */
+  lose(): void {
+    this.#vanished = true;
+    this.#reset('the connection was lost');
+  }
+
   /** Its machine lost power. */
   vanish(): void {
     this.#closed = true;
@@ -167,9 +179,9 @@ export class SimSocket implements Socket {
     else this.#sendFin();
   }
 
-  #send(packet: (peer: SimSocket) => void): void {
+  #send(packet: (peer: SimSocket) => void, bytes = 0): void {
     const peer = this.#peer;
-    if (peer !== undefined) this.outgoing.send(() => packet(peer));
+    if (peer !== undefined) this.outgoing.send(() => packet(peer), bytes);
   }
 
   #sendFin(): void {
@@ -193,10 +205,15 @@ export class SimSocket implements Socket {
       const bytes = takeFrom(this.#queue, length);
       this.#queued -= length;
       this.#unread += length;
-      this.#send((peer) => peer.#arrive(bytes));
+      this.#send((peer) => peer.#arrive(bytes), length);
       if (random.chance(resetChance)) {
         this.#network.world.schedule(0, undefined, 'break', () => this.break());
       }
+    }
+    if (this.#queued > 0 && !this.#probing) {
+      // The window is shut: the other end says what it has read without saying so.
+      this.#probing = true;
+      this.#send((peer) => peer.#probed());
     }
     if (this.#ended && this.#queued === 0) {
       this.#sendFin();
@@ -210,7 +227,7 @@ export class SimSocket implements Socket {
       return;
     }
     this.#inbox.push(bytes);
-    this.#read();
+    this.#read(true);
   }
 
   #fin(): void {
@@ -231,6 +248,7 @@ export class SimSocket implements Socket {
 
   #acknowledged(bytes: number): void {
     this.#unread -= bytes;
+    this.#probing = false;
     if (this.#closed) return;
     this.#transmit();
     this.#owedDrain();
@@ -242,12 +260,16 @@ export class SimSocket implements Socket {
     this.#later(0, 'drain', () => this.#closed || this.#handlers?.drain());
   }
 
-  /** Wakes the process up to read, unless it has been, or does not want to. */
-  #read(): void {
+  /** Wakes the process up to read, unless it has been, or does not want to; at once when a packet wakes it. */
+  #read(byPacket = false): void {
     if (this.#reading || this.#paused || this.#closed || this.#handlers === undefined) return;
     if (this.#inbox.length === 0 && (!this.#finArrived || this.#finSeen)) return;
     const { random } = this.#network.world;
     const late = random.chance(this.#network.conditionsOf(this.peerHost, this.host).joinChance);
+    if (byPacket && !late && this.host.state === 'running' && this.host.life === this.#life) {
+      this.#deliver();
+      return;
+    }
     this.#reading = true;
     this.#later(late ? random.between(0, LATE_MS) : 0, 'read', () => {
       this.#reading = false;
@@ -260,7 +282,7 @@ export class SimSocket implements Socket {
     if (this.#inbox.length > 0) {
       const bytes = this.#takeChunk();
       this.#network.world.note(`read ${this.host.name}`, bytes);
-      this.#send((peer) => peer.#acknowledged(bytes.length));
+      this.#acknowledge(bytes.length);
       this.#read();
       this.#handlers?.data(bytes);
     } else if (this.#finArrived && !this.#finSeen) {
@@ -268,6 +290,26 @@ export class SimSocket implements Socket {
       this.#handlers?.end();
       this.#closeIfDone();
     }
+  }
+
+  /** Opens the other end's window again: not for each chunk, unless the other end waits for it. */
+  #acknowledge(bytes: number): void {
+    this.#unacknowledged += bytes;
+    const { windowBytes } = this.#network.conditionsOf(this.peerHost, this.host);
+    if (this.#probedSince || this.#unacknowledged * 4 >= windowBytes) this.#sendAcknowledgement();
+  }
+
+  #sendAcknowledgement(): void {
+    const opened = this.#unacknowledged;
+    this.#unacknowledged = 0;
+    this.#probedSince = false;
+    this.#send((peer) => peer.#acknowledged(opened));
+  }
+
+  #probed(): void {
+    if (this.#closed) return;
+    if (this.#unacknowledged > 0) this.#sendAcknowledgement();
+    else this.#probedSince = true;
   }
 
   #takeChunk(): Uint8Array {
@@ -300,6 +342,7 @@ export class SimSocket implements Socket {
 
 /** Takes the first `length` bytes out of `pieces`, copied: the receiver's to keep. */
 function takeFrom(pieces: Uint8Array[], length: number): Uint8Array {
+  if (pieces[0]!.length === length) return pieces.shift()!.slice();
   const taken = new Uint8Array(length);
   let at = 0;
   while (at < length) {

@@ -1,6 +1,8 @@
 /** A running hash of everything that happens in a world: two runs of a seed must end with the same one. */
 
 const PRIME = 0x01000193;
+/** Hashes of names. */
+const names = new Map<string, number>();
 const scratch = new Float64Array(1);
 const scratchWords = new Uint32Array(scratch.buffer);
 
@@ -22,6 +24,18 @@ export class Trace {
   text(text: string): void {
     this.word(text.length);
     for (let at = 0; at < text.length; at++) this.word(text.charCodeAt(at));
+  }
+
+  /** A text out of a bounded set, such as the name of a kind of event: hashed once for all. */
+  name(name: string): void {
+    let hash = names.get(name);
+    if (hash === undefined) {
+      const own = new Trace();
+      own.text(name);
+      hash = own.#low;
+      names.set(name, hash);
+    }
+    this.word(hash);
   }
 
   bytes(bytes: Uint8Array): void {

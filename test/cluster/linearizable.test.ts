@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
+import { checkLinearizable } from '../../src/sim/check/linearizability.js';
 import { Cluster } from '../support/cluster.js';
 import { recordHistory } from '../support/history.js';
-import { checkLinearizable } from '../support/linearizability.js';
 import { soak } from '../support/soak.js';
 
 let cluster: Cluster | undefined;

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { SimCluster, type SimNode } from './sim-cluster.js';
+import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
 
 it('a node that is told to stop does not wait for clients that stay connected', async () => {
   const cluster = new SimCluster('stop', ['js']);

@@ -4,8 +4,9 @@
  * All clients live in this process, so one clock orders calls and returns. Half of the keys hold text (get, set with values
  * never used twice, set-if-absent, compare-and-set, del), the others numbers (get, incr, del).
  */
+
+import type { Answer, Call, Operation } from '../../src/sim/check/linearizability.js';
 import { type Cluster, until } from './cluster.js';
-import type { Answer, Call, Operation } from './linearizability.js';
 import { Gate, RoamingClient, think } from './roaming-client.js';
 
 const TEXT_KEYS = 8;

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Answer, type Call, checkLinearizable, model, type Operation } from './linearizability.js';
+import {
+  type Answer,
+  type Call,
+  checkLinearizable,
+  model,
+  type Operation,
+} from '../../../src/sim/check/linearizability.js';
 
 /** An operation of client `client` on key k, by its times. */
 function op(client: number, call: Call, answer: Answer, invoked: number, returned?: number): Operation {

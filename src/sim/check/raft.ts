@@ -1,0 +1,248 @@
+/**
+ * The five safety properties of Raft (figure 3 of the paper), and that disks keep what was vouched for, held against all nodes of a
+ * cluster at every step. It is told what each node lets out and keeps a mirror of every log; it knows nothing of how a node works.
+ *
+ * - *Election Safety*: at most one leader a term. And what that rests on: a node votes once in a term, across all its lives.
+ * - *Leader Append-Only*: a leader never replaces or removes an entry of its log.
+ * - *Log Matching*: two logs with an entry of the same index and term are the same up to there.
+ * - *Leader Completeness*: what was committed in a term is in the logs of the leaders of all later terms.
+ * - *State Machine Safety*: no two nodes commit, or apply, different entries at one index; and equal applied indexes mean equal state.
+ * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
+ *   was said to hold is there when the node starts again, term and vote too.
+ *
+ * A node whose disk is known to have lied is `forgetful`: nothing that it held counts from then on.
+ */
+import { Violation } from './violation.js';
+
+/** `id` tells two entries of the same index and term apart: a checksum of all of it. */
+export interface EntryMark {
+  readonly index: number;
+  readonly term: number;
+  readonly id: string | number;
+}
+
+export interface NodeState {
+  readonly term: number;
+  /** Who got this term's vote; 0: nobody yet. */
+  readonly vote: number;
+  readonly leads: boolean;
+  readonly commit: number;
+}
+
+interface Mirror {
+  /** Entries from index 1 on. */
+  log: EntryMark[];
+  /** Up to here its disk is said to hold the log as it is mirrored. */
+  persisted: number;
+  commit: number;
+  term: number;
+  vote: number;
+  /** The term that it led when it was last looked at; 0: none. */
+  led: number;
+  forgetful: boolean;
+}
+
+interface Known extends EntryMark {
+  /** Term of the entry before it, in whatever log it was seen first. */
+  readonly before: number;
+}
+
+interface Committed extends EntryMark {
+  /** The term in which it was committed. */
+  readonly by: number;
+}
+
+function same(a: EntryMark | undefined, b: EntryMark | undefined): boolean {
+  return a !== undefined && b !== undefined && a.term === b.term && a.id === b.id;
+}
+
+function show(entry: EntryMark | undefined): string {
+  return entry === undefined ? 'nothing' : `entry ${entry.index} of term ${entry.term} (${entry.id})`;
+}
+
+export class RaftChecker {
+  readonly #majority: number;
+  readonly #mirrors = new Map<number, Mirror>();
+  readonly #leaders = new Map<number, number>();
+  /** `node term` → whom it voted for. */
+  readonly #votes = new Map<string, number>();
+  /** All entries ever seen, by index. */
+  readonly #known: Known[][] = [];
+  readonly #committed: Committed[] = [];
+  /** Applied index → hash of the state there. */
+  readonly #hashes = new Map<number, string>();
+  /** What was looked at, for reports. */
+  readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, hashes: 0 };
+
+  constructor(voters: number) {
+    this.#majority = Math.floor(voters / 2) + 1;
+  }
+
+  /** Index of the last entry that is known to be committed. */
+  get committed(): number {
+    return this.#committed.length;
+  }
+
+  #mirror(node: number): Mirror {
+    let mirror = this.#mirrors.get(node);
+    if (mirror === undefined) {
+      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false };
+      this.#mirrors.set(node, mirror);
+    }
+    return mirror;
+  }
+
+  /** Its disk has lost, or may have lost, what it acknowledged. */
+  forget(node: number): void {
+    this.#mirror(node).forgetful = true;
+  }
+
+  /** A node begins a life with this log, term and vote. */
+  began(node: number, log: readonly EntryMark[], term: number, vote: number): void {
+    const mirror = this.#mirror(node);
+    this.counts.recoveries++;
+    if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote);
+    mirror.log = [...log];
+    mirror.persisted = log.length;
+    mirror.commit = 0;
+    mirror.term = term;
+    mirror.vote = vote;
+    mirror.led = 0;
+    for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
+  }
+
+  #checkRecovery(node: number, mirror: Mirror, log: readonly EntryMark[], term: number, vote: number): void {
+    for (let at = 0; at < mirror.persisted; at++) {
+      if (same(log[at], mirror.log[at])) continue;
+      throw new Violation(
+        'log durability',
+        `node ${node} had said that its disk holds ${show(mirror.log[at])}; started again it has ${show(log[at])} there`,
+      );
+    }
+    const voteKept = mirror.vote === 0 || mirror.vote === vote;
+    if (term > mirror.term || (term === mirror.term && voteKept)) return;
+    throw new Violation(
+      'vote durability',
+      `node ${node} was in term ${mirror.term} with a vote for ${mirror.vote}; started again it is in term ${term} with a vote for ${vote}`,
+    );
+  }
+
+  /** Log Matching: an entry is the same wherever it is seen, and stands behind the same term. */
+  #remember(node: number, entry: EntryMark, before: EntryMark | undefined): void {
+    this.#known[entry.index] ??= [];
+    const list = this.#known[entry.index]!;
+    const beforeTerm = before?.term ?? 0;
+    const known = list.find((other) => other.term === entry.term);
+    if (known === undefined) {
+      list.push({ ...entry, before: beforeTerm });
+      return;
+    }
+    if (known.id === entry.id && known.before === beforeTerm) return;
+    throw new Violation(
+      'Log Matching',
+      `node ${node} has ${show(entry)} after term ${beforeTerm}; elsewhere it is ${show(known)} after term ${known.before}`,
+    );
+  }
+
+  /** A node puts entries in its log: the first replaces all from its index on. */
+  appended(node: number, entries: readonly EntryMark[], term: number, leads: boolean): void {
+    const first = entries[0];
+    if (first === undefined) return;
+    const mirror = this.#mirror(node);
+    if (leads && mirror.led === term && first.index !== mirror.log.length + 1)
+      throw new Violation(
+        'Leader Append-Only',
+        `node ${node}, leader of term ${term}, puts ${show(first)} in a log that ends at ${mirror.log.length}`,
+      );
+    if (first.index > mirror.log.length + 1)
+      throw new Violation('Log Matching', `node ${node} puts ${show(first)} behind a gap after ${mirror.log.length}`);
+    mirror.log.length = first.index - 1;
+    mirror.persisted = Math.min(mirror.persisted, first.index - 1);
+    for (const entry of entries) {
+      this.#remember(node, entry, mirror.log.at(-1));
+      mirror.log.push(entry);
+      this.counts.appended++;
+    }
+  }
+
+  /** A node says that its disk holds everything up to this entry. */
+  persisted(node: number, index: number, term: number): void {
+    const mirror = this.#mirror(node);
+    if (mirror.log[index - 1]?.term === term) mirror.persisted = Math.max(mirror.persisted, index);
+  }
+
+  /** A node tells a candidate that it has its vote. */
+  granted(node: number, term: number, candidate: number): void {
+    const key = `${node} ${term}`;
+    const earlier = this.#votes.get(key);
+    if (earlier !== undefined && earlier !== candidate)
+      throw new Violation('Election Safety', `in term ${term} node ${node} voted for ${earlier} and for ${candidate}`);
+    this.#votes.set(key, candidate);
+  }
+
+  /** What a node is in now, after it was told of by `appended`. */
+  state(node: number, { term, vote, leads, commit }: NodeState): void {
+    const mirror = this.#mirror(node);
+    if (leads && mirror.led !== term) this.#elected(node, mirror, term);
+    mirror.led = leads ? term : 0;
+    mirror.term = term;
+    mirror.vote = vote;
+    if (commit > mirror.commit) this.#commit(node, mirror, commit, term);
+  }
+
+  #elected(node: number, mirror: Mirror, term: number): void {
+    this.counts.elections++;
+    const other = this.#leaders.get(term);
+    if (other !== undefined && other !== node)
+      throw new Violation('Election Safety', `nodes ${other} and ${node} both lead term ${term}`);
+    this.#leaders.set(term, node);
+    for (const [at, entry] of this.#committed.entries()) {
+      if (entry.by >= term || same(mirror.log[at], entry)) continue;
+      throw new Violation(
+        'Leader Completeness',
+        `node ${node} leads term ${term} without ${show(entry)}, committed in term ${entry.by}; it has ${show(mirror.log[at])}`,
+      );
+    }
+  }
+
+  #commit(node: number, mirror: Mirror, commit: number, term: number): void {
+    if (commit > mirror.log.length)
+      throw new Violation(
+        'State Machine Safety',
+        `node ${node} commits ${commit}, its log ends at ${mirror.log.length}`,
+      );
+    for (let index = mirror.commit + 1; index <= commit; index++) {
+      const entry = mirror.log[index - 1]!;
+      const known = this.#committed[index - 1];
+      if (known === undefined) this.#firstCommit(node, entry, term);
+      else if (!same(known, entry))
+        throw new Violation('State Machine Safety', `node ${node} commits ${show(entry)}, others ${show(known)}`);
+    }
+    mirror.commit = commit;
+  }
+
+  #firstCommit(node: number, entry: EntryMark, term: number): void {
+    const holders = [...this.#mirrors].filter(
+      ([, { forgetful, persisted, log }]) =>
+        !forgetful && persisted >= entry.index && same(log[entry.index - 1], entry),
+    );
+    if (holders.length < this.#majority)
+      throw new Violation(
+        'commit durability',
+        `node ${node} commits ${show(entry)}, which the disks of only ${holders.length} nodes are said to hold: ${holders.map(([id]) => id).join(', ')}`,
+      );
+    this.counts.committed++;
+    this.#committed.push({ ...entry, by: term });
+  }
+
+  /** A node has applied everything up to `index`, and its state has this hash. */
+  applied(node: number, index: number, hash: string): void {
+    const known = this.#hashes.get(index);
+    if (known === undefined) this.#hashes.set(index, hash);
+    else {
+      this.counts.hashes++;
+      if (known !== hash)
+        throw new Violation('state hash', `at entry ${index} node ${node} has state ${hash}, another had ${known}`);
+    }
+  }
+}

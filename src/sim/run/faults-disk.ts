@@ -1,0 +1,130 @@
+/** Faults of disks. A node that says that its disk failed, is full or corrupt, and stops, does what it promised. */
+
+import type { SimNode } from '../cluster.js';
+import { type DiskStep, SIM_SECTOR } from '../disk.js';
+import type { SeededRandom } from '../random.js';
+import type { FaultKind, Heal } from './faults.js';
+import type { Stage } from './stage.js';
+
+const folder = '/data';
+
+/** The next step of this kind on one node fails. */
+function failing(name: string, ...steps: readonly DiskStep[]): FaultKind {
+  return {
+    name,
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      if (!node) return undefined;
+      const step = steps[random.integer(0, steps.length - 1)]!;
+      const forgive = stage.excuse(node, /ordered to fail/);
+      node.disk.fail(step, random.integer(1, 3), 'io');
+      return () => {
+        node.disk.forgetFaults();
+        forgive();
+        stage.revive(node);
+      };
+    },
+  };
+}
+
+function files(node: SimNode, pattern: RegExp): string[] {
+  if (!node.disk.exists(folder)) return [];
+  return node.disk
+    .list(folder)
+    .filter((name) => pattern.test(name))
+    .map((name) => `${folder}/${name}`);
+}
+
+function usedBytes(node: SimNode): number {
+  return files(node, /./).reduce((sum, path) => sum + node.disk.content(path).length, 0);
+}
+
+function fullDisk(stage: Stage, random: SeededRandom): Heal | undefined {
+  const node = stage.running(random);
+  if (!node) return undefined;
+  const forgive = stage.excuse(node, /no space left/);
+  node.disk.capacity = usedBytes(node) + random.integer(0, 40_000);
+  return () => {
+    node.disk.capacity = Number.POSITIVE_INFINITY;
+    forgive();
+    stage.revive(node);
+  };
+}
+
+/** A bit of the part of a file that holds something, or of its first sectors. */
+function someBit(node: SimNode, path: string, random: SeededRandom): number {
+  const { length } = node.disk.content(path);
+  const end = random.chance(0.5) ? length : Math.min(length, 16 * SIM_SECTOR);
+  return random.integer(0, end * 8 - 1);
+}
+
+/**
+ * A bit of a file changes while its node is down. The node starts and has lost nothing, or says that it is corrupt and stays down:
+ * never anything in between. When the fault ends the bit is mended, where it still stands.
+ */
+function bitFlip(name: string, pattern: RegExp): FaultKind {
+  return {
+    name,
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      const paths = node ? files(node, pattern) : [];
+      if (!node || paths.length === 0 || !stage.mayDamage(node)) return undefined;
+      stage.crash(node, random.chance(0.5) ? 'kill' : 'tear');
+      const path = files(node, pattern)[random.integer(0, paths.length - 1)] ?? paths[0]!;
+      if (!node.disk.exists(path)) return () => stage.revive(node);
+      const before = node.disk.content(path);
+      const bit = someBit(node, path, random);
+      stage.damage(node);
+      stage.tell(`node ${node.id}`, `bit ${bit} of ${path} flips`);
+      node.disk.flipBit(path, bit);
+      const rotten = node.disk.content(path);
+      const forgive = stage.excuse(node, /corrupt|damaged|missing|unknown|is the data folder of/);
+      stage.revive(node);
+      return () => {
+        if (node.disk.exists(path) && sameBytes(node.disk.content(path), rotten)) {
+          stage.crash(node, 'kill');
+          if (sameBytes(node.disk.content(path), rotten)) node.disk.plant(path, before);
+        }
+        stage.repaired(node);
+        forgive();
+        stage.revive(node);
+      };
+    },
+  };
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+export const diskFaults: readonly FaultKind[] = [
+  failing('write error', 'write'),
+  failing('write cut short', 'complete'),
+  failing('sync error', 'sync', 'syncDir'),
+  failing('create error', 'create', 'rename'),
+  { name: 'full disk', inject: fullDisk },
+  {
+    name: 'slow disk',
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      if (!node) return undefined;
+      const { diskDelayMs } = node;
+      node.diskDelayMs = [5, random.between(20, 400)];
+      return () => {
+        node.diskDelayMs = diskDelayMs;
+      };
+    },
+  },
+  {
+    name: 'stuck disk',
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      if (!node) return undefined;
+      node.disk.hold();
+      return () => node.disk.letGo();
+    },
+  },
+  bitFlip('bit flip in the log', /^wal-/),
+  bitFlip('bit flip in the vote', /^vote-/),
+  bitFlip('bit flip in the founding record', /^(founding|meta)$/),
+];

@@ -1,0 +1,53 @@
+/** Shows the Raft checker what a node does. What the checker finds ends the run, not the node. */
+import type { NodeObserver } from '../../node/observer.js';
+import type { Entry } from '../../raft/types.js';
+import type { EntryMark, RaftChecker } from '../check/raft.js';
+import type { SimNode } from '../cluster.js';
+import type { Stage } from './stage.js';
+
+/** A record's own checksum, over its header, its payload's checksum among it. */
+const CRC_AT = 4;
+
+function mark({ index, term, bytes }: Entry): EntryMark {
+  const id = bytes[CRC_AT]! + bytes[CRC_AT + 1]! * 2 ** 8 + bytes[CRC_AT + 2]! * 2 ** 16 + bytes[CRC_AT + 3]! * 2 ** 24;
+  return { index, term, id };
+}
+
+export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): NodeObserver {
+  const { id } = node;
+  const watched = (look: () => void): void => {
+    try {
+      look();
+    } catch (error) {
+      stage.fail(error as Error);
+    }
+  };
+  return {
+    began: (raft, log) =>
+      watched(() => {
+        stage.leaders.delete(node);
+        const last = log.lastIndex();
+        const entries = last === 0 ? [] : log.entries(1, last, Number.POSITIVE_INFINITY);
+        checker.began(id, entries.map(mark), raft.term, raft.vote);
+      }),
+    ready: (raft, ready) =>
+      watched(() => {
+        const leads = raft.role === 'leader';
+        if (leads) stage.leaders.add(node);
+        else stage.leaders.delete(node);
+        checker.appended(id, ready.entries.map(mark), raft.term, leads);
+        for (const message of ready.messages) {
+          if (message.type === 'voted' && message.granted && !message.pre)
+            checker.granted(id, message.term, message.to);
+        }
+        if (raft.vote === id) checker.granted(id, raft.term, id);
+        checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
+      }),
+    persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
+    applied: (store) =>
+      watched(() => {
+        const { applied, stateHash } = store.stats();
+        checker.applied(id, applied, stateHash);
+      }),
+  };
+}

@@ -1,0 +1,128 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { type EntryMark, RaftChecker } from '../../../src/sim/check/raft.js';
+
+const entry = (index: number, term: number, id: string = `${index}/${term}`): EntryMark => ({ index, term, id });
+const log = (...terms: number[]) => terms.map((term, at) => entry(at + 1, term));
+
+let checker: RaftChecker;
+
+/** Nodes 1, 2, 3 begin with these logs. */
+function begin(...logs: EntryMark[][]): void {
+  logs.forEach((entries, at) => {
+    checker.began(at + 1, entries, entries.at(-1)?.term ?? 0, 0);
+  });
+}
+
+const lead = (node: number, term: number, commit = 0) => checker.state(node, { term, vote: node, leads: true, commit });
+const follow = (node: number, term: number, commit = 0) => checker.state(node, { term, vote: 0, leads: false, commit });
+
+function found(act: () => void): string {
+  try {
+    act();
+  } catch (error) {
+    return (error as { checker: string }).checker;
+  }
+  return 'nothing';
+}
+
+describe('the Raft checker', () => {
+  beforeEach(() => {
+    checker = new RaftChecker(3);
+  });
+
+  it('accepts an election, an entry on a majority, and its commit', () => {
+    begin([], [], []);
+    lead(1, 1);
+    checker.appended(1, [entry(1, 1)], 1, true);
+    checker.appended(2, [entry(1, 1)], 1, false);
+    checker.persisted(1, 1, 1);
+    checker.persisted(2, 1, 1);
+    lead(1, 1, 1);
+    follow(2, 1, 1);
+    expect(checker.committed).toBe(1);
+  });
+
+  it('finds two leaders of a term, and two votes, also in another life', () => {
+    begin([], [], []);
+    lead(1, 1);
+    expect(found(() => lead(2, 1))).toBe('Election Safety');
+    checker.granted(3, 1, 1);
+    checker.began(3, [], 1, 1);
+    expect(found(() => checker.granted(3, 1, 2))).toBe('Election Safety');
+  });
+
+  it('finds a leader that takes entries back', () => {
+    begin(log(1, 1), [], []);
+    lead(1, 2);
+    expect(found(() => checker.appended(1, [entry(2, 2)], 2, true))).toBe('Leader Append-Only');
+  });
+
+  it('finds two entries of the same index and term, and the same entry behind different ones', () => {
+    begin(log(1), [entry(1, 1)], []);
+    expect(found(() => checker.began(3, [entry(1, 1, 'other')], 1, 0))).toBe('Log Matching');
+    checker = new RaftChecker(3);
+    begin(log(1, 3));
+    expect(found(() => checker.began(2, log(2, 3), 3, 0))).toBe('Log Matching');
+  });
+
+  it('finds a gap in a log', () => {
+    begin([], [], []);
+    expect(found(() => checker.appended(1, [entry(2, 1)], 1, false))).toBe('Log Matching');
+  });
+
+  it('finds a leader without what was committed', () => {
+    begin(log(1), log(1), []);
+    lead(1, 1, 1);
+    expect(found(() => lead(3, 2))).toBe('Leader Completeness');
+  });
+
+  it('finds different entries committed at one index', () => {
+    begin(log(1), log(1), log(2));
+    lead(1, 1, 1);
+    expect(found(() => follow(3, 2, 1))).toBe('State Machine Safety');
+  });
+
+  it('finds a commit of what only a minority has on disk', () => {
+    begin([], [], []);
+    lead(1, 1);
+    checker.appended(1, [entry(1, 1)], 1, true);
+    checker.appended(2, [entry(1, 1)], 1, false);
+    checker.persisted(1, 1, 1);
+    expect(found(() => lead(1, 1, 1))).toBe('commit durability');
+  });
+
+  it('finds a commit of an older term by counting when the entry is replaced afterwards', () => {
+    begin(log(1, 2), log(1, 2), log(1, 3));
+    lead(1, 4, 2);
+    expect(found(() => lead(3, 5))).toBe('Leader Completeness');
+  });
+
+  it('finds what a disk has lost, unless the disk is known to have lied', () => {
+    begin(log(1, 1), [], []);
+    checker.appended(1, [entry(3, 1)], 1, false);
+    expect(found(() => checker.began(1, log(1, 1), 1, 0))).toBe('nothing');
+    expect(found(() => checker.began(1, log(1), 1, 0))).toBe('log durability');
+    checker.forget(1);
+    expect(found(() => checker.began(1, log(1), 1, 0))).toBe('nothing');
+  });
+
+  it('does not count what was replaced as kept', () => {
+    begin(log(1, 1, 1), [], []);
+    checker.appended(1, [entry(2, 2)], 2, false);
+    expect(found(() => checker.began(1, log(1), 2, 0))).toBe('nothing');
+  });
+
+  it('finds a forgotten vote and a term that fell', () => {
+    begin([], [], []);
+    checker.state(1, { term: 3, vote: 2, leads: false, commit: 0 });
+    expect(found(() => checker.began(1, [], 3, 0))).toBe('vote durability');
+    expect(found(() => checker.began(1, [], 2, 2))).toBe('vote durability');
+    expect(found(() => checker.began(1, [], 3, 2))).toBe('nothing');
+  });
+
+  it('finds two states at one index', () => {
+    checker.applied(1, 7, 'aa');
+    checker.applied(2, 8, 'bb');
+    expect(found(() => checker.applied(2, 7, 'ab'))).toBe('state hash');
+  });
+});
