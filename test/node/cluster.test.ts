@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { JsStore } from '../../src/store/js-store.js';
 import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
+import { JsStore } from '../../src/store/js-store.js';
 
 afterEach(() => vi.restoreAllMocks());
 

@@ -34,6 +34,8 @@ class Session {
   private readonly unsent = new Map<number, string>();
   /** Another member's pair of stores. */
   private readonly another: () => Pair;
+  /** The last snapshot that was written. */
+  private taken: readonly Taken[] | undefined;
   /** Something that stands in no log was done since the snapshot under way was begun. */
   private unlogged = false;
   checked = 0;
