@@ -342,7 +342,8 @@ export class SimSocket implements Socket {
 
 /** Takes the first `length` bytes out of `pieces`, copied: the receiver's to keep. */
 function takeFrom(pieces: Uint8Array[], length: number): Uint8Array {
-  if (pieces[0]!.length === length) return pieces.shift()!.slice();
+  // Not `slice`: of a Buffer that is a view.
+  if (pieces[0]!.length === length) return new Uint8Array(pieces.shift()!);
   const taken = new Uint8Array(length);
   let at = 0;
   while (at < length) {
