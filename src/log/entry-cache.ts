@@ -40,17 +40,28 @@ export class EntryCache {
     this.#bytes += bytes.length;
   }
 
+  /** Forgets the entries up to `index`. */
+  forget(index: number): void {
+    while (this.#first <= index && this.#head < this.#entries.length) this.#dropFirst();
+    this.#tidy();
+  }
+
   /** Forgets the oldest entries until at most `bytes` are held, but none from `pinned` on. */
   evict(bytes: number, pinned: number): void {
-    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#entries.length) {
-      this.#bytes -= this.#entries[this.#head]!.bytes.length;
-      this.#entries[this.#head] = EVICTED;
-      this.#head++;
-      this.#first++;
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#head);
-      this.#head = 0;
-    }
+    while (this.#bytes > bytes && this.#first < pinned && this.#head < this.#entries.length) this.#dropFirst();
+    this.#tidy();
+  }
+
+  #dropFirst(): void {
+    this.#bytes -= this.#entries[this.#head]!.bytes.length;
+    this.#entries[this.#head] = EVICTED;
+    this.#head++;
+    this.#first++;
+  }
+
+  #tidy(): void {
+    if (this.#head <= 1024 || this.#head * 2 <= this.#entries.length) return;
+    this.#entries = this.#entries.slice(this.#head);
+    this.#head = 0;
   }
 }

@@ -45,6 +45,15 @@ export class EntryReader {
     return this.#cut(bytes.subarray(0, read), from, last);
   }
 
+  /** Closes the segments up to `segment`: they are being removed. */
+  forget(segment: number): void {
+    for (const [number, file] of this.#files) {
+      if (number > segment) continue;
+      file.close();
+      this.#files.delete(number);
+    }
+  }
+
   close(): void {
     for (const file of this.#files.values()) file.close();
     this.#files.clear();

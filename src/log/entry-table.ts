@@ -1,6 +1,6 @@
 /**
  * What the log knows of each entry without its bytes: term, length, and where it lies on disk. 20 bytes an entry, in
- * typed arrays. Row i holds entry i + 1.
+ * typed arrays. Row i holds entry base + 1 + i; of the base, the entry before the first, only the term is known.
  */
 
 /** Where a record lies; segment 0 means: not on disk yet. */
@@ -12,8 +12,8 @@ export interface Location {
 
 const FIRST_CAPACITY = 64;
 
-function grown<T extends Float64Array | Uint32Array>(old: T, made: T): T {
-  made.set(old);
+function moved<T extends Float64Array | Uint32Array>(rows: T, made: T): T {
+  made.set(rows);
   return made;
 }
 
@@ -23,15 +23,22 @@ export class EntryTable {
   #offsets = new Uint32Array(FIRST_CAPACITY);
   #lengths = new Uint32Array(FIRST_CAPACITY);
   #count = 0;
+  #base = 0;
+  #baseTerm = 0;
 
-  /** Index of the last entry; 0 when there is none. */
-  get last(): number {
-    return this.#count;
+  /** Index of the entry before the first. */
+  get base(): number {
+    return this.#base;
   }
 
-  /** Term of entry `index`; 0 for index 0. */
+  /** Index of the last entry; the base when there is none. */
+  get last(): number {
+    return this.#base + this.#count;
+  }
+
+  /** Term of entry `index`, or of the base. */
   term(index: number): number {
-    return index === 0 ? 0 : this.#terms[this.#row(index)]!;
+    return index === this.#base ? this.#baseTerm : this.#terms[this.#row(index)]!;
   }
 
   length(index: number): number {
@@ -50,18 +57,18 @@ export class EntryTable {
   put(index: number, term: number, length: number): void {
     const fault = this.fault(index, term);
     if (fault) throw new Error(`log: ${fault}`);
-    if (index > this.#terms.length) this.#grow();
-    const row = index - 1;
+    const row = index - this.#base - 1;
+    if (row >= this.#terms.length) this.#resize(0, this.#terms.length * 2);
     this.#terms[row] = term;
     this.#segments[row] = 0;
     this.#offsets[row] = 0;
     this.#lengths[row] = length;
-    this.#count = index;
+    this.#count = row + 1;
   }
 
   /** Why entry `index` of `term` may not be put; undefined when it may. */
   fault(index: number, term: number): string | undefined {
-    if (index < 1 || index > this.#count + 1) return `entry ${index} does not follow entry ${this.#count}`;
+    if (index <= this.#base || index > this.last + 1) return `entry ${index} does not follow entry ${this.last}`;
     const before = this.term(index - 1);
     if (term < before) return `entry ${index} has term ${term}, the one before it ${before}`;
     return undefined;
@@ -74,17 +81,56 @@ export class EntryTable {
     this.#offsets[row] = offset;
   }
 
-  #row(index: number): number {
-    if (!(index >= 1 && index <= this.#count))
-      throw new Error(`log: no entry ${index}; the last one is ${this.#count}`);
-    return index - 1;
+  /** Forgets everything: the next entry is `base` + 1, and the one before it had `term`. */
+  reset(base: number, term: number): void {
+    this.#count = 0;
+    this.#base = base;
+    this.#baseTerm = term;
+    this.#resize(0, FIRST_CAPACITY);
   }
 
-  #grow(): void {
-    const capacity = this.#terms.length * 2;
-    this.#terms = grown(this.#terms, new Float64Array(capacity));
-    this.#segments = grown(this.#segments, new Uint32Array(capacity));
-    this.#offsets = grown(this.#offsets, new Uint32Array(capacity));
-    this.#lengths = grown(this.#lengths, new Uint32Array(capacity));
+  /** Makes known the term of the base. */
+  rebase(term: number): void {
+    this.#baseTerm = term;
+  }
+
+  /** Forgets the entries up to `base`, which is one of them, and gives back their memory. */
+  dropTo(base: number): void {
+    const term = this.term(base);
+    const from = base - this.#base;
+    this.#count -= from;
+    this.#base = base;
+    this.#baseTerm = term;
+    let capacity = FIRST_CAPACITY;
+    while (capacity < this.#count) capacity *= 2;
+    this.#resize(from, capacity);
+  }
+
+  /** Last entry that lies in a segment up to `segment`; the base when none does. Places never go back along the log. */
+  lastIn(segment: number): number {
+    let low = 0;
+    let high = this.#count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const at = this.#segments[middle]!;
+      if (at !== 0 && at <= segment) low = middle + 1;
+      else high = middle;
+    }
+    return this.#base + low;
+  }
+
+  #row(index: number): number {
+    if (!(index > this.#base && index <= this.last))
+      throw new Error(`log: no entry ${index}; it has ${this.#base + 1} to ${this.last}`);
+    return index - this.#base - 1;
+  }
+
+  /** Moves the rows from `from` on into arrays of `capacity`. */
+  #resize(from: number, capacity: number): void {
+    const to = from + this.#count;
+    this.#terms = moved(this.#terms.subarray(from, to), new Float64Array(capacity));
+    this.#segments = moved(this.#segments.subarray(from, to), new Uint32Array(capacity));
+    this.#offsets = moved(this.#offsets.subarray(from, to), new Uint32Array(capacity));
+    this.#lengths = moved(this.#lengths.subarray(from, to), new Uint32Array(capacity));
   }
 }

@@ -104,6 +104,8 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
     const log = await openLog({
       disk: env.disk,
       random: env.random,
+      clock: env.clock,
+      defer: (callback) => env.timers.defer(callback),
       crc32c: checksum,
       directory: dataDir,
       nodeId: id,

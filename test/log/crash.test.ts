@@ -1,47 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { fillPattern } from '../../src/log/sector.js';
-import type { CrashMode, DiskStep, SimDisk } from '../../src/sim/disk.js';
+import type { DiskStep, SimDisk } from '../../src/sim/disk.js';
+import { type CrashPoint, crashed, crashPoints, named } from './crash.js';
 import { contents, entry, FOLDER, open, persist, SECOND_SEGMENT, settle, simDisk, simOptions, told } from './helper.js';
-import { type Promised, SMALL, Workload } from './workload.js';
+import { SMALL, Workload } from './workload.js';
 
 /** Sweeps take seconds on a quiet machine, and must not fail on a busy one. */
 const SWEEP = { timeout: 180_000 };
-
-interface CrashPoint {
-  readonly disk: SimDisk;
-  readonly promised: Promised;
-  readonly at: string;
-}
-
-/** Runs a workload, and returns the disk as it was before each of its steps. */
-async function crashPoints(seed: number, steps: number): Promise<{ workload: Workload; points: CrashPoint[] }> {
-  const disk = simDisk(seed);
-  const workload = new Workload(disk, seed);
-  const points: CrashPoint[] = [];
-  const note = (at: string): void => {
-    points.push({ disk: disk.fork(simOptions(seed)), promised: workload.promised, at });
-  };
-  disk.onStep = (step, path) => note(`${step} ${path}`);
-  await workload.run(steps);
-  note('end');
-  return { workload, points };
-}
-
-/** A fork of the point's disk that has crashed. */
-function crashed({ disk }: CrashPoint, mode: CrashMode, seed: number): SimDisk {
-  const fork = disk.fork(simOptions(seed));
-  fork.crash(mode);
-  return fork;
-}
-
-/** Names the point in the error of whatever `work` finds wrong there. */
-async function named(what: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    throw new Error(`${what}: ${error instanceof Error ? error.message : error}`, { cause: error });
-  }
-}
 
 describe('A crash', () => {
   it(
@@ -64,8 +29,27 @@ describe('A crash', () => {
     },
   );
 
+  it(
+    'loses nothing either while snapshots are taken, received and installed, and segments dropped',
+    SWEEP,
+    async () => {
+      for (const seed of [1, 2, 3]) {
+        const { workload, points } = await crashPoints(seed, 40, true);
+        expect(points.at(-1)!.promised.finished).toBeGreaterThan(1);
+        for (const [number, point] of points.entries()) {
+          if (number % 3 !== seed % 3) continue;
+          for (const mode of ['drop', 'tear', 'kill'] as const) {
+            await named(`seed ${seed}, step ${number} (${point.at}), ${mode}`, async () => {
+              await workload.check(crashed(point, mode, seed * 100_000 + number), point.promised);
+            });
+          }
+        }
+      }
+    },
+  );
+
   it('at any step of recovery from a crash is recovered from as well (every 7th crash point)', SWEEP, async () => {
-    const { workload, points } = await crashPoints(4, 40);
+    const { workload, points } = await crashPoints(4, 40, true);
     let checked = 0;
     for (let number = 0; number < points.length; number += 7) {
       const point = points[number]!;
@@ -139,9 +123,9 @@ describe('A batch that was torn as the first of its segment', () => {
 
 describe('A failed step', () => {
   /** Lets the `nth` step of a kind fail, restarts the process, and checks what it finds. False when there is no such step. */
-  async function fails(step: DiskStep, nth: number, evict: boolean): Promise<boolean> {
+  async function fails(step: DiskStep, nth: number, evict: boolean, snapshots = false): Promise<boolean> {
     const disk = simDisk(nth);
-    const workload = new Workload(disk, 5);
+    const workload = new Workload(disk, 5, snapshots);
     let count = 0;
     disk.onStep = (kind) => {
       if (kind === step) count++;
@@ -165,5 +149,11 @@ describe('A failed step', () => {
         expect(nth).toBeGreaterThan(1);
       },
     );
+
+    it(`(${step}) is final also while snapshots are taken and installed (every 5th)`, SWEEP, async () => {
+      let nth = 1;
+      while (await fails(step, nth, nth % 2 === 0, true)) nth += 5;
+      expect(nth).toBeGreaterThan(1);
+    });
   }
 });

@@ -27,6 +27,27 @@ import {
   segmentFault,
   segmentName,
 } from '../../src/log/segment.js';
+import {
+  BLOCK_HEADER_BYTES,
+  BLOCK_MAGIC,
+  BlockOffset,
+  blockBytes,
+  decodeSnapshotHeader,
+  decodeTrailer,
+  encodeSnapshotHeader,
+  encodeTrailer,
+  headerBytes,
+  parseSnapshotName,
+  SNAPSHOT_MAGIC,
+  SnapshotOffset,
+  sealBlock,
+  snapshotName,
+  snapshotSeed,
+  TRAILER_BYTES,
+  TRAILER_MAGIC,
+  TrailerOffset,
+  verifyBlock,
+} from '../../src/log/snapshot-file.js';
 import { encodeVote, VOTE_BYTES, VOTE_MAGIC, VoteOffset } from '../../src/log/vote.js';
 import { crc32c } from '../../src/store/crc32c.js';
 import { type DrawnRow, drawing } from './drawing.js';
@@ -64,15 +85,84 @@ describe('The layouts of the files are as they are drawn:', () => {
     ['segment.ts', 'DLS1', SEGMENT_MAGIC, SegmentOffset, SEGMENT_HEADER_BYTES],
     ['sector.ts', 'DLFP', PATTERN_MAGIC, PatternOffset, PATTERN_BLOCK_BYTES],
     ['batch.ts', 'DLB1', BATCH_MAGIC, BatchOffset, BATCH_HEADER_BYTES],
+    ['snapshot-file.ts', 'DLN1', SNAPSHOT_MAGIC, SnapshotOffset, -1],
+    ['snapshot-file.ts', 'DLK1', BLOCK_MAGIC, BlockOffset, -1],
+    ['snapshot-file.ts', 'DLT1', TRAILER_MAGIC, TrailerOffset, TRAILER_BYTES],
   ];
   for (const [file, name, magic, fields, end] of drawn) {
-    it(`${file}`, () => {
+    it(`${file}, ${name}`, () => {
       const all = rows(file, name);
       expect(offsets(all)).toEqual([...Object.values(fields), ...(end < 0 ? [] : [end])]);
       expect(magicOf(all[0]!)).toBe(magic);
       expect(spelled(magic)).toBe(name);
     });
   }
+
+  it('a snapshot, in ARCHITECTURE.md as in the source', () => {
+    const page = readFileSync('ARCHITECTURE.md', 'utf8');
+    for (const name of ['DLN1', 'DLK1', 'DLT1']) {
+      expect(drawing(page, `("${name}")`)).toEqual(rows('snapshot-file.ts', name));
+    }
+  });
+
+  it('a snapshot, byte for byte', () => {
+    const meta = new Uint8Array(600).fill(9);
+    const info = { index: 2 ** 40, term: 7, logTime: 2 ** 41, stateHash: '0123456789abcdef', meta };
+    const bytes = encodeSnapshotHeader({ info, generation: 3, begins: true }, identity, crc32c);
+    const view = new DataView(bytes.buffer);
+    expect([bytes.length, headerBytes(meta)]).toEqual([1024, 1024]);
+    expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([SNAPSHOT_MAGIC, crc32c(bytes.subarray(8))]);
+    expect([view.getUint32(8, true), view.getUint32(12, true)]).toEqual([1, 3]);
+    expect([16, 24, 32, 40].map((at) => view.getBigUint64(at, true))).toEqual([
+      2n ** 40n,
+      7n,
+      2n ** 41n,
+      0x0123456789abcdefn,
+    ]);
+    expect([view.getUint32(48, true), view.getUint32(52, true)]).toEqual([1, 600]);
+    expect([bytes.subarray(56, 72), bytes.subarray(72, 672)]).toEqual([identity, meta]);
+    expect(bytes.subarray(672).every((byte) => byte === 0)).toBe(true);
+    expect(decodeSnapshotHeader(bytes, identity, crc32c)).toEqual({ info, generation: 3, begins: true });
+    expect(decodeSnapshotHeader(bytes, new Uint8Array(16), crc32c)).toContain('another folder');
+  });
+
+  it('a block and the trailer of a snapshot, which are that snapshot’s only', () => {
+    const key = { index: 5, term: 2, stateHash: '0123456789abcdef' };
+    const keyBytes = new Uint8Array(40);
+    keyBytes.set(identity);
+    const keyView = new DataView(keyBytes.buffer);
+    for (const [at, value] of [
+      [16, 5n],
+      [24, 2n],
+      [32, 0x0123456789abcdefn],
+    ] as const)
+      keyView.setBigUint64(at, value, true);
+    const seed = snapshotSeed(identity, key, crc32c);
+    expect(seed).toBe(crc32c(keyBytes));
+    const block = new Uint8Array(blockBytes(700)).fill(255);
+    sealBlock(block, 4, 700, seed, crc32c);
+    const view = new DataView(block.buffer);
+    expect([block.length, BLOCK_HEADER_BYTES]).toEqual([1024, 16]);
+    expect([0, 4, 8, 12].map((at) => view.getUint32(at, true))).toEqual([
+      BLOCK_MAGIC,
+      crc32c(block.subarray(8), seed),
+      4,
+      700,
+    ]);
+    expect(block.subarray(16, 716).every((byte) => byte === 255)).toBe(true);
+    expect(block.subarray(716).every((byte) => byte === 0)).toBe(true);
+    const valid = (number: number, length: number, of = seed): boolean =>
+      verifyBlock(block, number, length, of, crc32c);
+    expect([valid(4, 700), valid(3, 700), valid(4, 699), valid(4, 700, seed ^ 1)]).toEqual([true, false, false, false]);
+    const trailer = { size: 2 ** 35, count: 2 ** 34, stateHash: key.stateHash };
+    const end = encodeTrailer(trailer, seed, crc32c);
+    const ends = new DataView(end.buffer);
+    expect([ends.getUint32(0, true), ends.getUint32(4, true)]).toEqual([TRAILER_MAGIC, crc32c(end.subarray(8), seed)]);
+    expect([8, 16, 24].map((at) => ends.getBigUint64(at, true))).toEqual([2n ** 35n, 2n ** 34n, 0x0123456789abcdefn]);
+    expect(ends.getUint32(32, true)).toBe(Math.ceil(2 ** 35 / 262_128));
+    expect(decodeTrailer(end, seed, crc32c)).toEqual(trailer);
+    expect(decodeTrailer(end, seed ^ 1, crc32c)).toBeUndefined();
+  });
 
   it('a copy of the vote, byte for byte', () => {
     const copy = { generation: 2 ** 33 + 1, term: 2 ** 40, vote: 3, starts: 4, founded: true };
@@ -190,5 +280,15 @@ describe('A segment', () => {
     expect(segmentFault(file, { ...place, identity: new Uint8Array(16) }, crc32c)).toContain('another folder');
     expect(segmentFault(file, { ...place, segment: 8 }, crc32c)).toContain('number 9 of generation 5');
     expect(segmentFault(file, { ...place, generation: 4 }, crc32c)).toContain('number 9 of generation 5');
+  });
+});
+
+describe('A snapshot', () => {
+  it('is named by generation and index, so that names sort as numbers do', () => {
+    expect(snapshotName(1, 23)).toBe('snapshot-0000000001-0000000000000023.snap');
+    expect(parseSnapshotName(snapshotName(4, 2 ** 52))).toEqual({ generation: 4, index: 2 ** 52 });
+    for (const name of ['meta', 'snapshot-1-1.snap', `${snapshotName(1, 1)}.tmp`]) {
+      expect(parseSnapshotName(name)).toBeUndefined();
+    }
   });
 });

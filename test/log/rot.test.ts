@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { batchBytes, readBatchHeader } from '../../src/log/batch.js';
+import { batchBytes, readBatchHeader, sealBatch } from '../../src/log/batch.js';
 import { FOUNDING_FILE } from '../../src/log/founding.js';
 import { META_FILE } from '../../src/log/meta.js';
 import { fillPattern, SECTOR } from '../../src/log/sector.js';
@@ -13,13 +13,13 @@ import {
   entry,
   FIRST_SEGMENT,
   FOLDER,
+  folderOf,
   open,
   persist,
   SECOND_SEGMENT,
   settle,
   simDisk,
   simOptions,
-  snapshot,
   told,
 } from './helper.js';
 
@@ -65,7 +65,7 @@ async function sample(seed = 1): Promise<Sample> {
 async function opened(from: Sample, change: (disk: SimDisk) => void, thorough = true): Promise<number | 'corrupt'> {
   const disk = from.disk.fork(simOptions());
   change(disk);
-  const before = thorough && snapshot(disk);
+  const before = thorough && folderOf(disk);
   try {
     const log = await open(disk, OPTIONS);
     const found = contents(log).join('\n');
@@ -78,7 +78,7 @@ async function opened(from: Sample, change: (disk: SimDisk) => void, thorough = 
     if (!(error instanceof LogError) || error.code !== 'corrupt') throw error;
     if (before) {
       expect(error.message).toMatch(/^\/data\/node-1\/.* is corrupt at offset \d+: /);
-      expect(snapshot(disk)).toEqual(before);
+      expect(folderOf(disk)).toEqual(before);
     }
     return 'corrupt';
   }
@@ -272,10 +272,23 @@ describe('Bytes from elsewhere', () => {
     expect(disk.content(FIRST_SEGMENT).subarray(SIZE - SECTOR)).toEqual(pattern);
   });
 
-  it('— a segment of a later generation — are refused as an unknown format', async () => {
-    const { disk } = await sample();
-    disk.plant(`${FOLDER}/wal-0000000002-0000000001.seg`, new Uint8Array(SIZE));
-    await expect(open(disk, OPTIONS)).rejects.toMatchObject({ code: 'format' });
+  it('— an empty segment of a later generation — are removed; one with a batch lacks its snapshot', async () => {
+    const { disk, identity, states } = await sample();
+    const later = `${FOLDER}/wal-0000000002-0000000001.seg`;
+    const place = { identity, generation: 2, segment: 1 };
+    const file = new Uint8Array(SIZE);
+    file.set(encodeSegmentHeader(place, SIZE, crc32c));
+    fillPattern(place, SECTOR, file.subarray(SECTOR));
+    disk.plant(later, file);
+    const log = await open(disk, OPTIONS);
+    expect(contents(log)).toEqual(states.at(-1));
+    await log.close();
+    expect(disk.exists(later)).toBe(false);
+    const batch = file.subarray(SECTOR, 2 * SECTOR);
+    sealBatch(batch, { number: 1, length: 0, count: 0, firstIndex: 9 }, place, SECTOR, crc32c);
+    disk.plant(later, file);
+    const message = expect.stringContaining('the snapshot that begins generation 2 of the log is missing');
+    await expect(open(disk, OPTIONS)).rejects.toMatchObject({ code: 'corrupt', message });
   });
 
   it('— a folder of a later format — are refused by its number', async () => {

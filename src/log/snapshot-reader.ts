@@ -1,0 +1,147 @@
+/** Reads a snapshot, block by block, each verified before anything of it is handed out. */
+import type { Disk, DiskFile } from '../env/env.js';
+import { corrupt } from './files.js';
+import { SECTOR } from './sector.js';
+import {
+  BLOCK_BYTES,
+  BLOCK_CONTENT,
+  BLOCK_HEADER_BYTES,
+  blockBytes,
+  blockCount,
+  bodyBytes,
+  contentOf,
+  decodeSnapshotHeader,
+  decodeTrailer,
+  headerLength,
+  type SnapshotHeader,
+  snapshotSeed,
+  TRAILER_BYTES,
+  verifyBlock,
+} from './snapshot-file.js';
+import type { Crc32c, SnapshotInfo, SnapshotReader } from './types.js';
+
+/** Reads `length` bytes; fewer at the end of the file. */
+function readAt(file: DiskFile, position: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  return bytes.subarray(0, file.readSync(bytes, position));
+}
+
+/** A finished snapshot of this folder. Header and trailer are verified by `open`, blocks when they are read. */
+export class SnapshotFile implements SnapshotReader {
+  readonly info: SnapshotInfo;
+  readonly generation: number;
+  readonly begins: boolean;
+  readonly #file: DiskFile;
+  readonly #crc32c: Crc32c;
+  readonly #seed: number;
+  /** Where the first block begins. */
+  readonly #body: number;
+  #block: Uint8Array = new Uint8Array(0);
+  /** Number of the block in `#block`; -1 when none is. */
+  #number = -1;
+
+  private constructor(file: DiskFile, header: SnapshotHeader, body: number, identity: Uint8Array, crc32c: Crc32c) {
+    this.#file = file;
+    this.#crc32c = crc32c;
+    this.#body = body;
+    this.#seed = snapshotSeed(identity, header.info, crc32c);
+    this.generation = header.generation;
+    this.begins = header.begins;
+    const { size, count } = this.#trailer(header);
+    this.info = { ...header.info, size, count };
+  }
+
+  /** Throws LogError `corrupt` (header or trailer), DiskError. */
+  static open(disk: Disk, path: string, identity: Uint8Array, crc32c: Crc32c): SnapshotFile {
+    const file = disk.open(path);
+    try {
+      const body = headerLength(readAt(file, 0, SECTOR));
+      if (body === undefined) throw corrupt(path, 0, 'it does not begin like a snapshot');
+      const bytes = readAt(file, 0, body);
+      if (bytes.length < body) throw corrupt(path, bytes.length, 'it is cut short');
+      const header = decodeSnapshotHeader(bytes, identity, crc32c);
+      if (typeof header === 'string') throw corrupt(path, 0, header);
+      return new SnapshotFile(file, header, body, identity, crc32c);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  get path(): string {
+    return this.#file.path;
+  }
+
+  get size(): number {
+    return this.info.size;
+  }
+
+  read(offset: number, into: Uint8Array): number {
+    const end = Math.min(offset + into.length, this.size);
+    for (let at = offset; at < end; ) {
+      const number = Math.floor(at / BLOCK_CONTENT);
+      const content = this.#content(number);
+      const from = at - number * BLOCK_CONTENT;
+      const part = content.subarray(from, Math.min(content.length, from + end - at));
+      into.set(part, at - offset);
+      at += part.length;
+    }
+    return Math.max(0, end - offset);
+  }
+
+  /** Verifies every block. Throws LogError `corrupt`, DiskError. */
+  verify(): void {
+    for (let number = 0; number < blockCount(this.size); number++) this.#content(number);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  #content(number: number): Uint8Array {
+    const length = contentOf(this.size, number);
+    if (this.#number !== number) {
+      const position = this.#body + number * BLOCK_BYTES;
+      this.#number = -1;
+      this.#block = readAt(this.#file, position, blockBytes(length));
+      if (!verifyBlock(this.#block, number, length, this.#seed, this.#crc32c))
+        throw corrupt(this.path, position, `block ${number} of the snapshot has changed`);
+      this.#number = number;
+    }
+    return this.#block.subarray(BLOCK_HEADER_BYTES, BLOCK_HEADER_BYTES + length);
+  }
+
+  #trailer({ info }: SnapshotHeader): { size: number; count: number } {
+    const end = this.#file.size();
+    const at = Math.max(0, end - TRAILER_BYTES);
+    const trailer = decodeTrailer(readAt(this.#file, at, TRAILER_BYTES), this.#seed, this.#crc32c);
+    if (!trailer) throw corrupt(this.path, at, 'it does not end with the trailer of a snapshot');
+    if (this.#body + bodyBytes(trailer.size) + TRAILER_BYTES !== end)
+      throw corrupt(this.path, at, `the snapshot has ${end} bytes, its trailer says otherwise`);
+    if (trailer.stateHash !== info.stateHash) throw corrupt(this.path, at, 'header and trailer disagree');
+    return trailer;
+  }
+}
+
+/**
+ * How much of an unfinished snapshot is there: bytes of content in whole, good blocks from the first on. `pause` is
+ * waited for after each block, so that a large file blocks nothing; `stopped` is asked then.
+ */
+export async function verifiedBytes(
+  file: DiskFile,
+  body: number,
+  size: number,
+  seed: number,
+  crc32c: Crc32c,
+  pause: () => Promise<void>,
+  stopped: () => boolean,
+): Promise<number> {
+  for (let number = 0; number < blockCount(size); number++) {
+    const length = contentOf(size, number);
+    const block = readAt(file, body + number * BLOCK_BYTES, blockBytes(length));
+    if (!verifyBlock(block, number, length, seed, crc32c)) return number * BLOCK_CONTENT;
+    await pause();
+    if (stopped()) return 0;
+  }
+  return size;
+}
