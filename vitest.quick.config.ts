@@ -4,7 +4,13 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/cluster/**', 'test/**/*.long.test.ts', 'test/log/crash*.test.ts', 'test/log/rot.test.ts'],
+    exclude: [
+      'test/cluster/**',
+      'test/**/*.long.test.ts',
+      'test/log/crash*.test.ts',
+      'test/log/rot.test.ts',
+      'test/log/flips.test.ts',
+    ],
     // One more than processors on a small machine: tests of terminals and sockets wait more than they work.
     maxWorkers: 3,
     // Test files share modules, so that these are loaded once for each worker.

@@ -132,6 +132,10 @@ export interface Disk {
   open(path: string, options?: OpenOptions): DiskFile;
   rename(from: string, to: string): void;
   unlink(path: string): void;
+  /** Removes an empty folder. */
+  rmdir(path: string): void;
+  /** Bytes that are free for files in this folder. */
+  free(path: string): number;
   /** fsync of the folder: creations, renames and removals in it are durable. */
   syncDir(path: string): void;
   /** An exclusive lock on the folder, held until `release` or the end of the process however it ends; undefined when another process holds it. */

@@ -29,7 +29,9 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  rmdirSync,
   rmSync,
+  statfsSync,
   statSync,
   unlinkSync,
   write,
@@ -300,6 +302,12 @@ function stale(file: string): boolean {
   }
 }
 
+/** What a process without privileges may take. */
+function free(path: string): number {
+  const { bavail, bsize } = attempt('look at', path, () => statfsSync(path));
+  return bavail * bsize;
+}
+
 /** The machine's disk. */
 export function realDisk(): Disk {
   return {
@@ -309,6 +317,8 @@ export function realDisk(): Disk {
     open,
     rename: (from, to) => attempt('rename', from, () => renameSync(from, to)),
     unlink: (path) => attempt('remove', path, () => unlinkSync(path)),
+    rmdir: (path) => attempt('remove', path, () => rmdirSync(path)),
+    free,
     syncDir,
     lock: (path) => (LINUX ? lockBySocket(path) : Promise.resolve().then(() => lockByFile(path))),
   };

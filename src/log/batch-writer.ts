@@ -21,6 +21,8 @@ export interface WriterOptions {
   /** Number of the next batch. */
   readonly number: number;
   readonly crc32c: Crc32c;
+  /** Told when a write begins and ends. */
+  readonly times: { begin(): void; end(): void };
   /** Where a record of the batch under way stands; called before its write begins. */
   readonly placed: (entry: Entry, segment: number, offset: number) => void;
 }
@@ -28,6 +30,7 @@ export interface WriterOptions {
 export class BatchWriter {
   readonly #supply: SegmentSupply;
   readonly #crc32c: Crc32c;
+  readonly #times: WriterOptions['times'];
   readonly #placed: WriterOptions['placed'];
   #current: OpenSegment;
   #offset: number;
@@ -41,6 +44,11 @@ export class BatchWriter {
     if (this.#staging.length > KEEP_STAGING) this.#staging = new Uint8Array(FIRST_STAGING);
     done(error);
   };
+  readonly #wrote = (error?: DiskError): void => {
+    this.#times.end();
+    this.#finish(error);
+  };
+  #waiting = false;
 
   constructor(options: WriterOptions) {
     this.#supply = options.supply;
@@ -48,12 +56,18 @@ export class BatchWriter {
     this.#offset = options.offset;
     this.#number = options.number;
     this.#crc32c = options.crc32c;
+    this.#times = options.times;
     this.#placed = options.placed;
   }
 
   /** Number of the segment that is written to. */
   get segment(): number {
     return this.#current.place.segment;
+  }
+
+  /** The batch under way has no segment yet: nothing of it has been written. */
+  get waiting(): boolean {
+    return this.#waiting;
   }
 
   /** Writes `entries` (at least one) as one batch; `done` means durable. One at a time. */
@@ -67,7 +81,9 @@ export class BatchWriter {
   }
 
   #writeToNext(entries: readonly Entry[], length: number): void {
+    this.#waiting = true;
     this.#supply.take(length, (error, segment) => {
+      this.#waiting = false;
       if (segment) {
         this.#moveTo(segment);
         this.#writeHere(entries, length);
@@ -94,7 +110,8 @@ export class BatchWriter {
     sealBatch(bytes, fields, place, offset, this.#crc32c);
     this.#number++;
     this.#offset += bytes.length;
-    file.write(bytes, offset, this.#finish);
+    this.#times.begin();
+    file.write(bytes, offset, this.#wrote);
   }
 
   #stage(entries: readonly Entry[], length: number, segment: number, offset: number): Uint8Array {

@@ -10,8 +10,9 @@ import { writeFounding } from './founding.js';
 import { type Position, SegmentLedger } from './ledger.js';
 import { isRecordOf, readHeader } from './record.js';
 import type { LogEnd, ScanResult } from './recovery.js';
+import { unmark } from './salvage.js';
 import type { Place } from './sector.js';
-import { makeSegment, SEGMENT_HEADER_BYTES, segmentName } from './segment.js';
+import { FIRST_SEGMENT_BYTES, makeSegment, SEGMENT_HEADER_BYTES, segmentName } from './segment.js';
 import { SegmentSupply } from './segment-supply.js';
 import { type FoundSnapshots, type SnapshotHost, Snapshots } from './snapshots.js';
 import {
@@ -26,13 +27,13 @@ import {
   type SnapshotReceiver,
   type SnapshotWriter,
   type VoteState,
+  type WriteLatency,
 } from './types.js';
 import type { FoundVote, VoteFiles } from './vote.js';
+import { WriteTimes } from './write-times.js';
 
-/** The first segment of a generation is no larger, so that it is made fast; the others are made in the background. */
-export const FIRST_SEGMENT_BYTES = 4 * 1024 * 1024;
-/** Completed batches between two attempts to make a spare on a disk that was full. */
-const RETRY_BATCHES = 256;
+/** Completed batches between two looks at how much room there is. */
+const LOOK_BATCHES = 64;
 
 export type Settings = Required<LogOptions>;
 
@@ -44,6 +45,8 @@ export interface Found {
   readonly snapshots: FoundSnapshots;
   readonly scan: ScanResult;
   readonly table: EntryTable;
+  /** The folder is marked: it has lost something that it may have acknowledged. */
+  readonly damaged: boolean;
 }
 
 /** Removes files one after the other, letting other work in between. What is left of them does no harm. */
@@ -52,11 +55,14 @@ class Removal {
   readonly #options: Settings;
   readonly #paths: string[] = [];
   #running = false;
+  readonly #removed: () => void;
   closed = false;
 
-  constructor(options: Settings) {
+  /** `removed` is called after each file: there is room again. */
+  constructor(options: Settings, removed: () => void) {
     this.#disk = options.disk;
     this.#options = options;
+    this.#removed = removed;
   }
 
   add(paths: readonly string[]): void {
@@ -76,6 +82,7 @@ class Removal {
         if (!(error instanceof DiskError)) throw error;
         this.#options.onWarning(`cannot remove ${path}, which nobody needs: ${error.message}`);
       }
+      this.#removed();
       if (this.#paths.length > 0) this.#next();
     });
   }
@@ -95,6 +102,7 @@ export class DiskLog implements Log {
   readonly folder: FolderIdentity;
   onPersisted: Log['onPersisted'] = () => {};
   onFailed: Log['onFailed'] = () => {};
+  onRoom: Log['onRoom'] = () => {};
   readonly #options: Settings;
   readonly #votes: VoteFiles;
   readonly #table: EntryTable;
@@ -103,6 +111,7 @@ export class DiskLog implements Log {
   readonly #release: () => void;
   #files: Files;
   #founding: Founding | undefined;
+  #damaged: boolean;
   /** First entry that no write has taken yet; lastIndex() + 1 when there is none. */
   #unwritten: number;
   /** Index of the first entry of the write in flight, and its last entry; undefined when there is none. */
@@ -125,15 +134,27 @@ export class DiskLog implements Log {
   /** Called when no write is in flight any more. */
   #idle: (() => void) | undefined;
   #batches = 0;
+  /** A spare could not be made for lack of room. */
+  #full = false;
+  /** The operator has been told so. */
+  #warned = false;
+  #hasRoom = true;
+  #reserve: number;
+  readonly #times: WriteTimes;
 
   constructor(options: Settings, found: Found, end: LogEnd, votes: VoteFiles, release: () => void) {
     this.folder = found.folder;
     this.#options = options;
     this.#founding = found.founding;
+    this.#damaged = found.damaged;
+    this.#reserve = options.reserveBytes;
+    this.#times = new WriteTimes(options.clock);
     this.#votes = votes;
     this.#table = found.table;
     this.#release = release;
-    this.#removal = new Removal(options);
+    this.#removal = new Removal(options, () => {
+      if (this.#full) this.checkRoom();
+    });
     this.#unwritten = this.#table.last + 1;
     const rows = found.scan.end ? found.scan.rows : [rowOf(end.place.segment, end.path)];
     this.#files = this.#open(end, found.scan.nextBatch, new SegmentLedger(rows));
@@ -143,6 +164,7 @@ export class DiskLog implements Log {
     const { disk, directory, crc32c, defer } = options;
     const { identity } = found.folder;
     this.#snapshots = new Snapshots({ disk, directory, identity, crc32c, defer }, this.#host(), newest);
+    this.#hasRoom = this.#room();
   }
 
   get founding(): Founding | undefined {
@@ -173,6 +195,15 @@ export class DiskLog implements Log {
       throw new Error(`log: the vote of term ${now.term} went to ${now.vote} and cannot go to ${state.vote}`);
     }
     this.#synchronously(() => this.#votes.save(state, this.#founding !== undefined));
+  }
+
+  get damaged(): boolean {
+    return this.#damaged;
+  }
+
+  repaired(): void {
+    this.#synchronously(() => unmark(this.#options.disk, this.#options.directory));
+    this.#damaged = false;
   }
 
   firstIndex(): number {
@@ -261,6 +292,28 @@ export class DiskLog implements Log {
     this.#removal.add(dropped.map(({ path }) => path));
   }
 
+  get hasRoom(): boolean {
+    return this.#hasRoom;
+  }
+
+  checkRoom(): boolean {
+    if (!this.#failed && !this.#stopped) {
+      this.#full = false;
+      this.#files.supply.retry();
+    }
+    this.#lookForRoom();
+    return this.#hasRoom;
+  }
+
+  reserve(bytes: number): void {
+    this.#reserve = bytes;
+    this.#lookForRoom();
+  }
+
+  writeLatency(): WriteLatency {
+    return this.#times.now();
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -278,7 +331,7 @@ export class DiskLog implements Log {
 
   /** Opens a generation of the log at `end`. */
   #open({ place, size, path, offset }: LogEnd, nextBatch: number, ledger: SegmentLedger): Files {
-    const { disk, directory, crc32c, segmentBytes, onWarning } = this.#options;
+    const { disk, directory, crc32c, segmentBytes } = this.#options;
     const { identity, generation, segment } = place;
     const supply = new SegmentSupply({
       disk,
@@ -288,7 +341,8 @@ export class DiskLog implements Log {
       generation,
       current: segment,
       segmentBytes,
-      onFull: (error) => onWarning(`no room for a spare segment of the log, trying again: ${error.message}`),
+      room: (bytes) => disk.free(directory) >= bytes + this.#needed(),
+      onChange: (full) => this.#spareChanged(full),
       onError: (error) => this.#fail(new LogError('disk', error.message)),
     });
     const writer = new BatchWriter({
@@ -297,10 +351,39 @@ export class DiskLog implements Log {
       offset,
       number: nextBatch,
       crc32c,
+      times: this.#times,
       placed: (entry, at, position) => this.#placed(entry, at, position),
     });
     const reader = new EntryReader(disk, directory, generation, this.#table, crc32c);
     return { place, cache: new EntryCache(this.#table.last), reader, supply, writer, ledger };
+  }
+
+  /** Bytes that must stay free for a snapshot. */
+  #needed(): number {
+    return Math.max(this.#reserve, this.snapshot?.size ?? 0);
+  }
+
+  #room(): boolean {
+    const { disk, directory } = this.#options;
+    return !this.#full && disk.free(directory) >= this.#files.supply.missing + this.#needed();
+  }
+
+  #lookForRoom(): void {
+    if (this.#closed) return;
+    const room = this.#room();
+    if (room === this.#hasRoom) return;
+    this.#hasRoom = room;
+    this.onRoom(room);
+  }
+
+  #spareChanged(full: DiskError | undefined): void {
+    if (full && !this.#warned)
+      this.#options.onWarning(`no room for a spare segment of the log, trying again: ${full.message}`);
+    this.#full = full !== undefined;
+    this.#warned = this.#full;
+    this.#lookForRoom();
+    // A batch that waits for its segment does not hold up who waits for quiet.
+    if (this.#files.supply.stalled) this.#idle?.();
   }
 
   /** Starts the next write, if one is wanted and none is in flight. */
@@ -341,7 +424,7 @@ export class DiskLog implements Log {
     this.#table.place(entry.index, segment, offset);
   }
 
-  readonly #written = (error?: DiskError): void => {
+  readonly #written = (error: DiskError | undefined): void => {
     const last = this.#inFlight!;
     this.#inFlight = undefined;
     if (error) this.#fail(new LogError('disk', error.message));
@@ -349,7 +432,7 @@ export class DiskLog implements Log {
     this.#start();
     if (!this.#failed) {
       this.#files.cache.evict(this.#options.cacheBytes, this.#pinned());
-      if (++this.#batches % RETRY_BATCHES === 0) this.#files.supply.prepare();
+      if (++this.#batches % LOOK_BATCHES === 0) this.checkRoom();
       this.onPersisted(last.index, last.term);
       this.#wake();
     }
@@ -372,16 +455,18 @@ export class DiskLog implements Log {
 
   /** Tells those who wait for what is durable now, or all: they look again whether their log is still there. */
   #wake(durable = this.#pinned() - 1): void {
-    if (this.#waiting.length === 0) return;
     const ready = this.#waiting.filter(({ index }) => index <= durable);
     if (ready.length === 0) return;
     this.#waiting = this.#waiting.filter(({ index }) => index > durable);
     for (const { resolve } of ready) resolve();
   }
 
-  /** Waits until no write is in flight, and none follows. */
+  /** Waits until no write is in flight, and none follows. One that has no segment, and gets none, is given up. */
   async #quiet(): Promise<void> {
-    if (this.#inFlight) await new Promise<void>((resolve) => (this.#idle = resolve));
+    const { supply, writer } = this.#files;
+    while (this.#inFlight && !(writer.waiting && (supply.stalled || supply.closed)))
+      await new Promise<void>((resolve) => (this.#idle = resolve));
+    this.#inFlight = undefined;
   }
 
   #host(): SnapshotHost {

@@ -29,23 +29,33 @@
  *   its name, and only segments that hold nothing behind it are removed, after that name is durable.
  * - *A failure is final.* After a failed write nobody knows what the disk holds (the page cache may hold more). Nothing
  *   is written or acknowledged any more; recovery decides after a restart.
- * - *Rot is never cut off.* A folder that is damaged where it was once written does not open, and stays as it is.
+ * - *Rot is never cut off.* A folder that is damaged where it was once written does not open, and stays as it is; or it is
+ *   marked, made sound and opened as `damaged`, for a host that repairs it from the other members (salvage.ts).
  *
  * ## Caveats
  *
  * - A sector of 512 bytes is assumed to be written all or nothing.
  * - A disk that acknowledges the very last batch and never writes one of its sectors cannot be told from a crash.
- * - A batch that cannot be placed because the disk is full fails the log.
+ * - A batch that cannot be placed because the disk is full waits, unacknowledged, and all behind it. The host refuses what has
+ *   client data long before, while `hasRoom` is false: so what is left of the last segment is for the others.
  */
 import type { Disk } from '../env/env.js';
-import { DiskLog, FIRST_SEGMENT_BYTES, type Found, type Settings } from './disk-log.js';
+import { DiskLog, type Found, type Settings } from './disk-log.js';
 import { EntryTable } from './entry-table.js';
 import { asLogError, corrupt, join, TEMPORARY } from './files.js';
 import { readFounding } from './founding.js';
 import { createMeta, META_FILE, readMeta } from './meta.js';
 import { type LogEnd, scan, settle } from './recovery.js';
+import { DAMAGED_FILE, Evidence, isMarked, markDamaged, Salvage } from './salvage.js';
 import { SECTOR } from './sector.js';
-import { FIRST_GENERATION, makeSegment, parseSegmentName, SEGMENT_HEADER_BYTES, segmentName } from './segment.js';
+import {
+  FIRST_GENERATION,
+  FIRST_SEGMENT_BYTES,
+  makeSegment,
+  parseSegmentName,
+  SEGMENT_HEADER_BYTES,
+  segmentName,
+} from './segment.js';
 import { parseSnapshotName } from './snapshot-file.js';
 import { type FoundSnapshots, readSnapshots } from './snapshots.js';
 import { type FolderIdentity, type Log, LogError, type LogOptions } from './types.js';
@@ -68,6 +78,8 @@ function settings(options: LogOptions): Settings {
     tailBytes: DEFAULT_TAIL_BYTES,
     defer: (callback) => void Promise.resolve().then(callback),
     clock: { monotonic: () => 0, wall: () => 0 },
+    repair: false,
+    reserveBytes: 0,
     onWarning: () => {},
     ...options,
     segmentBytes,
@@ -106,7 +118,23 @@ function read(options: Settings, folder: FolderIdentity): Found {
   if (!scanned.end && votes && votes.newest.starts > 0) {
     throw corrupt(join(directory, segmentName(FIRST_GENERATION, 1)), 0, 'it is missing');
   }
-  return { folder, founding, votes, snapshots, scan: scanned, table };
+  return { folder, founding, votes, snapshots, scan: scanned, table, damaged: isMarked(disk, directory) };
+}
+
+/** The same for a folder that may be damaged: with `repair` it is made sound first, and marked. */
+async function readOrRepair(options: Settings, folder: FolderIdentity): Promise<Found> {
+  const { disk, directory, onWarning } = options;
+  if (!options.repair && isMarked(disk, directory))
+    throw corrupt(join(directory, DAMAGED_FILE), 0, 'the folder is being repaired from the other members');
+  try {
+    return read(options, folder);
+  } catch (error) {
+    if (!options.repair || !(error instanceof LogError) || error.code !== 'corrupt') throw error;
+    onWarning(`${error.message}; keeping what is good, to be repaired from the other members`);
+    markDamaged(disk, directory, error.message);
+    await new Salvage({ ...options, identity: folder.identity }).run();
+    return read(options, folder);
+  }
 }
 
 /** Reads the segments. A bad snapshot does no harm if the log reaches from before it to behind it. */
@@ -147,8 +175,10 @@ function removeTemporary(disk: Disk, directory: string): void {
 async function recover(options: Settings, release: () => void): Promise<DiskLog> {
   const { disk, directory, crc32c } = options;
   const folder = identify(options);
-  const found = read(options, folder);
+  const found = await readOrRepair(options, folder);
   warn(options, found);
+  const evidence = new Evidence(options);
+  for (const { path } of found.snapshots.bad) evidence.move(path.slice(directory.length + 1));
   removeTemporary(disk, directory);
   for (const path of found.snapshots.older) disk.unlink(path);
   await settle(disk, directory, found.scan);

@@ -91,6 +91,12 @@ export interface ScanResult {
   readonly torn: string | undefined;
 }
 
+/** A place where a batch may begin; offset 0: the segment as a whole. */
+export interface Stop {
+  readonly segment: number;
+  readonly offset: number;
+}
+
 export interface ScanOptions {
   readonly disk: Disk;
   readonly directory: string;
@@ -101,20 +107,22 @@ export interface ScanOptions {
   readonly snapshot: { readonly index: number; readonly term: number; readonly begins: boolean } | undefined;
   /** Gets every entry, in the order in which they were written. */
   readonly table: EntryTable;
+  /** Nothing from here on is looked at (salvage.ts). */
+  readonly stop?: Stop | undefined;
 }
 
 /** The segments in the folder. */
 interface Listed {
   /** Of the log's generation, in order, without a hole. */
   readonly log: readonly Place[];
+  /** The others of that generation, in order. */
+  readonly below: readonly Place[];
   readonly leftOver: string[];
   /** Of higher generations. */
   readonly higher: readonly Place[];
 }
 
-/** Throws LogError `corrupt` when one is missing that must be there. */
-function listSegments(options: ScanOptions): Listed {
-  const { disk, directory, identity, generation, snapshot } = options;
+function listSegments({ disk, directory, identity, generation, stop }: ScanOptions): Listed {
   const path = (segment: number): string => join(directory, segmentName(generation, segment));
   const places: Place[] = [];
   const leftOver: string[] = [];
@@ -123,17 +131,15 @@ function listSegments(options: ScanOptions): Listed {
     if (parsed && parsed.generation < generation) leftOver.push(join(directory, name));
     else if (parsed) places.push({ identity, ...parsed });
   }
-  const own = places.filter((place) => place.generation === generation).sort((a, b) => a.segment - b.segment);
-  let from = own.length - 1;
+  const end = stop ? stop.segment + (stop.offset > 0 ? 1 : 0) : Number.POSITIVE_INFINITY;
+  const own = places
+    .filter((place) => place.generation === generation && place.segment < end)
+    .sort((a, b) => a.segment - b.segment);
+  let from = Math.max(0, own.length - 1);
   while (from > 0 && own[from - 1]!.segment === own[from]!.segment - 1) from--;
-  const first = own[from]?.segment ?? 1;
-  if (first !== 1 && (!snapshot || snapshot.begins)) throw corrupt(path(first - 1), 0, 'the segment is missing');
-  leftOver.push(...own.slice(0, Math.max(0, from)).map(({ segment }) => path(segment)));
-  return {
-    log: own.slice(Math.max(0, from)),
-    leftOver,
-    higher: places.filter((place) => place.generation > generation),
-  };
+  leftOver.push(...own.slice(0, from).map(({ segment }) => path(segment)));
+  const higher = stop ? [] : places.filter((place) => place.generation > generation);
+  return { log: own.slice(from), below: own.slice(0, from), leftOver, higher };
 }
 
 /** One segment being read. */
@@ -143,7 +149,7 @@ interface Reading {
   readonly file: Uint8Array;
 }
 
-class Scan {
+export class Scan {
   readonly #options: ScanOptions;
   /** Entries before the first record may have been dropped: where the log begins is not known in advance. */
   #loose = false;
@@ -155,15 +161,26 @@ class Scan {
   #ended = false;
   #behind: string[] = [];
   #rows: LedgerRow[] = [];
+  #at: Stop | undefined;
 
   constructor(options: ScanOptions) {
     this.#options = options;
   }
 
+  /** What is being looked at; undefined when no place in the log is. When `run` throws, everything before it is good. */
+  get at(): Stop | undefined {
+    return this.#at;
+  }
+
+  /** Throws LogError `corrupt`. */
   run(): ScanResult {
-    const { log, leftOver, higher } = listSegments(this.#options);
-    this.#begin(log[0]);
-    for (const place of log) this.#segment(this.#read(place));
+    const { log, below, leftOver, higher } = listSegments(this.#options);
+    this.#begin(log[0], below);
+    for (const place of log) {
+      this.#at = { segment: place.segment, offset: 0 };
+      this.#segment(this.#read(place));
+    }
+    this.#at = undefined;
     this.#meetSnapshot();
     for (const place of higher) leftOver.push(this.#unused(place));
     return {
@@ -177,8 +194,14 @@ class Scan {
   }
 
   /** Decides what is known of the beginning of the log. */
-  #begin(first: Place | undefined): void {
-    const { snapshot, generation, table } = this.#options;
+  #begin(first: Place | undefined, below: readonly Place[]): void {
+    const { snapshot, generation, table, directory } = this.#options;
+    if (first && first.segment > 1 && (!snapshot || snapshot.begins)) {
+      let segment = 1;
+      while (below[segment - 1]?.segment === segment) segment++;
+      if (segment > 1) this.#at = { segment, offset: 0 };
+      throw corrupt(join(directory, segmentName(generation, segment)), 0, 'the segment is missing');
+    }
     if (snapshot?.begins) table.reset(snapshot.index, snapshot.term);
     else if (snapshot && (generation > FIRST_GENERATION || (first?.segment ?? 1) > 1)) this.#loose = true;
     if (first && first.segment > 1) this.#nextBatch = 0;
@@ -241,7 +264,10 @@ class Scan {
     const { place, path, file } = reading;
     let offset = SEGMENT_HEADER_BYTES;
     let last: number | undefined;
+    const { stop } = this.#options;
     while (offset + BATCH_HEADER_BYTES <= file.length) {
+      if (stop && stop.segment === place.segment && stop.offset <= offset) break;
+      this.#at = { segment: place.segment, offset };
       const header = this.#header(reading, offset);
       if (!header) {
         this.#nothingAfter(reading, offset + SECTOR);

@@ -24,8 +24,10 @@ export interface SupplyOptions extends Omit<SegmentSpec, 'place' | 'size' | 'bac
   /** Number of the segment that is written to now. */
   readonly current: number;
   readonly segmentBytes: number;
-  /** The spare could not be made for lack of room; it is tried again. */
-  readonly onFull: (error: DiskError) => void;
+  /** Whether there is room for a spare of this size, and for all that must stay free. */
+  readonly room: (bytes: number) => boolean;
+  /** There is one spare more or less, or none for lack of room: then `retry` is to be called. */
+  readonly onChange: (full: DiskError | undefined) => void;
   /** The disk failed: fatal. */
   readonly onError: (error: DiskError) => void;
 }
@@ -42,6 +44,8 @@ export class SegmentSupply {
   #makingBytes = 0;
   /** Who waits for the segment that is being made. */
   #taker: Taken | undefined;
+  /** Size of the segment that it needs. */
+  #takerBytes = 0;
   #closed = false;
 
   constructor(options: SupplyOptions) {
@@ -49,16 +53,37 @@ export class SegmentSupply {
     this.#next = options.current + 1;
   }
 
-  get hasSpare(): boolean {
-    return this.#spareBytes > 0;
+  /** Bytes that the next segment is still going to take: none when it is made. */
+  get missing(): number {
+    if (this.#making) return this.#making.left;
+    return this.#spareBytes > 0 ? 0 : this.#options.segmentBytes;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Somebody waits for a segment that could not be made for lack of room. */
+  get stalled(): boolean {
+    return this.#taker !== undefined && this.#making === undefined;
   }
 
   /** Begins to make the spare, unless it is there, under way, or the supply is closed. */
   prepare(): void {
-    if (!this.#closed && !this.#making && this.#spareBytes === 0) this.#make(this.#options.segmentBytes);
+    if (this.#closed || this.#making || this.#spareBytes > 0) return;
+    const { segmentBytes, room, onChange } = this.#options;
+    if (room(segmentBytes)) this.#make(segmentBytes);
+    else onChange(new DiskError('full', `less than ${segmentBytes} bytes are free`));
   }
 
-  /** Hands out the next segment, with room for a batch with `length` bytes of records: at once, or when it is made. */
+  /** Tries again what there was no room for. */
+  retry(): void {
+    if (this.#closed) return;
+    if (this.stalled) this.#make(this.#takerBytes);
+    else this.prepare();
+  }
+
+  /** Hands out the next segment, with room for a batch with `length` bytes of records: at once, or when it is made, or there is room for it. */
   take(length: number, taken: Taken): void {
     if (this.#taker) throw new Error('log: two takers of one segment');
     const needed = SEGMENT_HEADER_BYTES + batchBytes(length);
@@ -68,6 +93,7 @@ export class SegmentSupply {
       return;
     }
     this.#taker = taken;
+    this.#takerBytes = size;
     if (!this.#making) this.#make(size);
     else if (this.#makingBytes < needed) {
       this.#making.stop(() => {
@@ -101,14 +127,18 @@ export class SegmentSupply {
 
   #made(error: DiskError | undefined): void {
     this.#making = undefined;
+    if (error?.code === 'full') {
+      this.#options.onChange(error);
+      return;
+    }
     const taker = this.#taker;
     this.#taker = undefined;
     if (!error) this.#spareBytes = this.#makingBytes;
+    if (!error) this.#options.onChange(undefined);
     if (taker) {
       if (error) taker(error);
       else this.#hand(taker);
-    } else if (error?.code === 'full') this.#options.onFull(error);
-    else if (error) this.#options.onError(error);
+    } else if (error) this.#options.onError(error);
   }
 
   #hand(taken: Taken): void {
@@ -125,6 +155,7 @@ export class SegmentSupply {
     const size = this.#spareBytes;
     this.#spareBytes = 0;
     this.#next++;
+    this.#options.onChange(undefined);
     taken(undefined, { place, size, file });
   }
 }

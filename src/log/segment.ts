@@ -42,6 +42,8 @@ export const SegmentOffset = {
   zeros: 48,
 } as const;
 
+/** The first segment of a generation is no larger, so that it is made fast; the others are made in the background. */
+export const FIRST_SEGMENT_BYTES = 4 * 1024 * 1024;
 /** Bytes that are filled in one write: few enough not to stand long in the way of a batch. */
 const CHUNK = 256 * 1024;
 const NAME = /^wal-(\d{10})-(\d{10})\.seg$/;
@@ -93,8 +95,8 @@ interface Filling {
   readonly place: Place;
   readonly from: number;
   readonly to: number;
-  /** Asked after each chunk. */
-  readonly stopped: () => boolean;
+  /** Asked after each chunk, which ends at `end`. */
+  readonly stopped: (end: number) => boolean;
 }
 
 /** Fills a part of a file (at least one sector) with its pattern, chunk by chunk, each write aligned to the chunk's size. */
@@ -106,7 +108,7 @@ function fillFile(file: DiskFile, filling: Filling, done: (error?: DiskError) =>
     fillPattern(place, at, part);
     file.write(part, at, (error) => {
       const end = at + part.length;
-      if (error || end >= to || filling.stopped()) done(error);
+      if (error || filling.stopped(end) || end >= to) done(error);
       else next(end);
     });
   };
@@ -144,13 +146,20 @@ export class SegmentMaking {
   readonly #path: string;
   #ended: (error?: DiskError) => void;
   #stopped = false;
+  #left: number;
 
   /** Begins; `done` is called once, later. Throws DiskError when not even the file can be made. */
   constructor(spec: SegmentSpec, done: (error?: DiskError) => void) {
     this.#spec = spec;
+    this.#left = spec.size;
     this.#path = join(spec.directory, segmentName(spec.place.generation, spec.place.segment));
     this.#ended = done;
     this.#begin();
+  }
+
+  /** Bytes that are not written yet. */
+  get left(): number {
+    return this.#left;
   }
 
   /** Gives up. `ended` is called instead of `done`, when the write under way is over and the unfinished file is removed. */
@@ -165,7 +174,11 @@ export class SegmentMaking {
     if (disk.exists(temporary)) disk.unlink(temporary);
     const file = disk.open(temporary, { create: true, exclusive: true, dsync: background });
     file.write(encodeSegmentHeader(place, size, crc32c), 0, (failed) => {
-      const filling = { place, from: SEGMENT_HEADER_BYTES, to: size, stopped: () => this.#stopped };
+      const stopped = (end: number): boolean => {
+        this.#left = size - end;
+        return this.#stopped;
+      };
+      const filling = { place, from: SEGMENT_HEADER_BYTES, to: size, stopped };
       if (failed || this.#stopped) this.#end(file, failed);
       else fillFile(file, filling, (error) => this.#end(file, error));
     });

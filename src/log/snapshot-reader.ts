@@ -1,6 +1,6 @@
 /** Reads a snapshot, block by block, each verified before anything of it is handed out. */
-import type { Disk, DiskFile } from '../env/env.js';
-import { corrupt } from './files.js';
+import { type Disk, DiskError, type DiskFile } from '../env/env.js';
+import { asLogError, corrupt } from './files.js';
 import { SECTOR } from './sector.js';
 import {
   BLOCK_BYTES,
@@ -80,9 +80,8 @@ export class SnapshotFile implements SnapshotReader {
     const end = Math.min(offset + into.length, this.size);
     for (let at = offset; at < end; ) {
       const number = Math.floor(at / BLOCK_CONTENT);
-      const content = this.#content(number);
       const from = at - number * BLOCK_CONTENT;
-      const part = content.subarray(from, Math.min(content.length, from + end - at));
+      const part = this.#told(number).subarray(from, from + end - at);
       into.set(part, at - offset);
       at += part.length;
     }
@@ -96,6 +95,14 @@ export class SnapshotFile implements SnapshotReader {
 
   close(): void {
     this.#file.close();
+  }
+
+  #told(number: number): Uint8Array {
+    try {
+      return this.#content(number);
+    } catch (error) {
+      throw asLogError(error);
+    }
   }
 
   #content(number: number): Uint8Array {
@@ -123,6 +130,16 @@ export class SnapshotFile implements SnapshotReader {
   }
 }
 
+/** The same; undefined when it cannot be read. */
+function readable(file: DiskFile, position: number, length: number): Uint8Array | undefined {
+  try {
+    return readAt(file, position, length);
+  } catch (error) {
+    if (!(error instanceof DiskError)) throw error;
+    return undefined;
+  }
+}
+
 /**
  * How much of an unfinished snapshot is there: bytes of content in whole, good blocks from the first on. `pause` is
  * waited for after each block, so that a large file blocks nothing; `stopped` is asked then.
@@ -138,8 +155,8 @@ export async function verifiedBytes(
 ): Promise<number> {
   for (let number = 0; number < blockCount(size); number++) {
     const length = contentOf(size, number);
-    const block = readAt(file, body + number * BLOCK_BYTES, blockBytes(length));
-    if (!verifyBlock(block, number, length, seed, crc32c)) return number * BLOCK_CONTENT;
+    const good = readable(file, body + number * BLOCK_BYTES, blockBytes(length));
+    if (!good || !verifyBlock(good, number, length, seed, crc32c)) return number * BLOCK_CONTENT;
     await pause();
     if (stopped()) return 0;
   }

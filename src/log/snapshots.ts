@@ -15,7 +15,7 @@
  */
 import type { Disk, Timers } from '../env/env.js';
 import { DiskError } from '../env/env.js';
-import { join, TEMPORARY } from './files.js';
+import { asLogError, join, TEMPORARY } from './files.js';
 import { SnapshotBody } from './snapshot-body.js';
 import { headerBytes, PARTIAL, parseSnapshotName, partialName, snapshotName, snapshotSeed } from './snapshot-file.js';
 import { SnapshotFile, verifiedBytes } from './snapshot-reader.js';
@@ -119,6 +119,8 @@ export interface SnapshotsOptions {
 
 /** One that writes to the folder, and is cut off by `stop`. */
 interface Work {
+  /** It is about to take the place of another. */
+  readonly finishing: boolean;
   stop(): void;
 }
 
@@ -168,11 +170,16 @@ export class Snapshots {
   open(): SnapshotReader | undefined {
     const { disk, identity, crc32c } = this.#options;
     const { path } = this.#newest ?? {};
-    return path === undefined ? undefined : this.#attempt(() => SnapshotFile.open(disk, path, identity, crc32c));
+    try {
+      return path === undefined ? undefined : SnapshotFile.open(disk, path, identity, crc32c);
+    } catch (error) {
+      throw asLogError(error);
+    }
   }
 
   async receive(info: SnapshotInfo): Promise<SnapshotReceiver> {
     const { disk, directory, identity, crc32c, defer } = this.#options;
+    if (this.#receiver?.finishing) throw new Error('log: a snapshot is being installed');
     this.#receiver?.stop();
     const path = join(directory, partialName(info));
     const file = this.#attempt(() => {
@@ -185,6 +192,7 @@ export class Snapshots {
     });
     let stopped = false;
     this.#receiver = {
+      finishing: false,
       stop: () => {
         stopped = true;
         file.close();

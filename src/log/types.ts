@@ -127,12 +127,25 @@ export interface LogOptions {
   readonly batchBytes?: number;
   /** Bytes of log before the newest snapshot that are kept for slow followers; default 16 MiB. */
   readonly tailBytes?: number;
+  /** Bytes that must stay free for one snapshot (more, when the newest one is larger); may be changed later. Default 0. */
+  readonly reserveBytes?: number;
+  /** A folder that is corrupt is opened as `damaged` (but for `meta`): with what of it is good, for a host that repairs it from the other members. Default: it is not opened. */
+  readonly repair?: boolean;
   /** Lets other work in between the steps of a long one; by default only the steps of promises. */
   readonly defer?: Timers['defer'];
   /** Times writes; without one, `writeLatency` says 0. */
   readonly clock?: Clock;
   /** Told what an operator should know and the log lives on with: a torn tail cut off, a bad copy of the vote, no room for a spare segment. */
   readonly onWarning?: (message: string) => void;
+}
+
+/** Of the durable writes of the last 10 s, at most 32 of them, in milliseconds. */
+export interface WriteLatency {
+  readonly writes: number;
+  readonly medianMs: number;
+  readonly slowestMs: number;
+  /** How long the write under way has taken so far; 0 when there is none. */
+  readonly inFlightMs: number;
 }
 
 /** An opened folder. Everything `open` recovered is durable when it resolves (the last batch and both vote copies have been written again). */
@@ -149,6 +162,14 @@ export interface Log extends LogReader {
   append(entries: readonly Entry[]): void;
   /** Starts one write of all that was appended and is not yet written, unless a write is in flight (then it follows by itself). */
   flush(): void;
+  /**
+   * The folder has lost something that it may have acknowledged, or its votes, and is marked so, durably: its node neither
+   * votes nor acknowledges until it holds all up to an index that a leader committed, after this start, by an entry of
+   * its own term and without counting this node. Then it calls `repaired`.
+   */
+  readonly damaged: boolean;
+  /** Takes the mark away, durably (synchronously). Throws LogError `disk`. */
+  repaired(): void;
   /** The newest snapshot; what it holds need not be in the log. */
   readonly snapshot: SnapshotInfo | undefined;
   /** First entry that the log still has; lastIndex() + 1 when it has none. The term of the entry before it is known. */
@@ -163,6 +184,19 @@ export interface Log extends LogReader {
   receiveSnapshot(info: SnapshotInfo): Promise<SnapshotReceiver>;
   /** Drops segments whose entries are all at or before `upTo` and in the snapshot, but for the tail. Files go in the background. */
   compact(upTo: number): void;
+  /**
+   * Whether entries with client data may be taken: the next segment is made, or there is room for it, and for one snapshot
+   * beside. Without room the log still takes all that is appended: first what is left of the last segment; then writes wait,
+   * unacknowledged, until there is room.
+   */
+  readonly hasRoom: boolean;
+  /** Called when `hasRoom` has changed. */
+  onRoom: (hasRoom: boolean) => void;
+  /** Looks at the disk again, goes on with what waited for room, and returns `hasRoom`: to be called now and then. */
+  checkRoom(): boolean;
+  /** Bytes that one snapshot is going to take: sets `reserveBytes`. */
+  reserve(bytes: number): void;
+  writeLatency(): WriteLatency;
   /** Called after each completed write with the last entry it made durable; the term lets Raft ignore a late vouch for replaced bytes. */
   onPersisted: (index: number, term: number) => void;
   /** Called once on a failed write: the node must stop. Nothing more is persisted or acknowledged. */

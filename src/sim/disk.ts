@@ -23,6 +23,10 @@
  * not dirty), the platter holds any of the sectors. `evict` shows the platter again. So a program that trusts what
  * it reads after a failed write is found out.
  *
+ * A step that was ordered to fail fails (`fail`), reads among them. `loseRename`: a rename that no sync makes durable.
+ * `lying`: files and folders whose syncs claim to be durable and are not, until the machine crashes. `latency`: slow writes.
+ * `capacity` may change at any time.
+ *
  * ## Invariants checked
  *
  * One write at a time in a file; the bytes of a write do not change before its callback; nothing is called back from
@@ -37,13 +41,15 @@ export interface SimDiskOptions {
   readonly schedule: (callback: () => void) => void;
   /** A number in [0, 1): decides what a crash leaves. */
   readonly random: () => number;
+  /** Calls the callback `ms` milliseconds later: for `latency`, which has no effect without it. */
+  readonly after?: (ms: number, callback: () => void) => void;
   /** Bytes that all files together may have; unlimited unless given. */
   readonly capacity?: number;
 }
 
 export type CrashMode = 'drop' | 'tear' | 'kill';
-/** What can be made to fail, and what `onStep` tells of. `complete` is the end of an asynchronous write. */
-export type DiskStep = 'create' | 'write' | 'complete' | 'sync' | 'rename' | 'unlink' | 'syncDir';
+/** What can be made to fail, and (but for `read`, which changes nothing) what `onStep` tells of. `complete` is the end of an asynchronous write. */
+export type DiskStep = 'create' | 'write' | 'complete' | 'sync' | 'rename' | 'unlink' | 'syncDir' | 'read';
 
 type Sector = Uint8Array;
 
@@ -61,7 +67,7 @@ interface Inode {
 
 type NameChange =
   | { readonly kind: 'create'; readonly path: string; readonly inode: Inode }
-  | { readonly kind: 'rename'; readonly path: string; readonly to: string }
+  | { readonly kind: 'rename'; readonly path: string; readonly to: string; readonly lost: boolean }
   | { readonly kind: 'unlink'; readonly path: string };
 
 interface Flight {
@@ -107,6 +113,10 @@ function overwrite(content: Content, bytes: Uint8Array, position: number): numbe
   return touched;
 }
 
+function isLost(change: NameChange): boolean {
+  return change.kind === 'rename' && change.lost;
+}
+
 function copyOf(content: Content): Content {
   return { sectors: [...content.sectors], size: content.size };
 }
@@ -148,10 +158,18 @@ export class SimDisk implements Disk {
   onStep: (step: DiskStep, path: string) => void = () => {};
   /** Bytes that all files together may have. */
   capacity: number;
+  /** Files and folders whose syncs, and whose writes with `dsync`, leave everything as undurable as it was. */
+  lying: (path: string) => boolean = () => false;
+  /** Milliseconds that an asynchronous write to a file takes. */
+  latency: (path: string) => number = () => 0;
   /** Writes begun, synchronous ones among them. */
   writes = 0;
+  /** Where the last asynchronous write that is durable went. */
+  lastWrite: { readonly path: string; readonly position: number; readonly bytes: number } | undefined;
   readonly #schedule: SimDiskOptions['schedule'];
   readonly #random: SimDiskOptions['random'];
+  readonly #after: SimDiskOptions['after'];
+  #losing: { remaining: number; readonly path: (path: string) => boolean }[] = [];
   readonly #folders = new Set<string>(['/', '.']);
   #seenNames = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
@@ -167,6 +185,7 @@ export class SimDisk implements Disk {
   constructor(options: SimDiskOptions) {
     this.#schedule = options.schedule;
     this.#random = options.random;
+    this.#after = options.after;
     this.capacity = options.capacity ?? Number.POSITIVE_INFINITY;
   }
 
@@ -209,7 +228,7 @@ export class SimDisk implements Disk {
     this.#step('rename', from);
     this.#seenNames.delete(from);
     this.#seenNames.set(to, inode);
-    this.#changes.push({ kind: 'rename', path: from, to });
+    this.#changes.push({ kind: 'rename', path: from, to, lost: this.#loses(from) });
   }
 
   unlink(path: string): void {
@@ -219,13 +238,26 @@ export class SimDisk implements Disk {
     this.#changes.push({ kind: 'unlink', path });
   }
 
+  rmdir(path: string): void {
+    const folder = plain(path);
+    this.#needFolder(folder);
+    if (this.list(folder).length > 0) throw new DiskError('io', `cannot remove ${folder}: it is not empty`);
+    this.#folders.delete(folder);
+  }
+
+  free(path: string): number {
+    this.#needFolder(plain(path));
+    return Math.max(0, this.capacity - this.#used());
+  }
+
   syncDir(path: string): void {
     const folder = plain(path);
     this.#needFolder(folder);
     this.#step('syncDir', folder);
     const rest: NameChange[] = [];
     for (const change of this.#changes) {
-      if (folderOf(change.path) === folder) this.#changeDurable(change);
+      const durable = folderOf(change.path) === folder && !this.lying(folder) && !isLost(change);
+      if (durable) this.#changeDurable(change);
       else rest.push(change);
     }
     this.#changes = rest;
@@ -256,6 +288,7 @@ export class SimDisk implements Disk {
     this.#flights = new Set();
     this.#locks = new Set();
     this.#faults = [];
+    this.#losing = [];
     if (this.#held) this.#held = [];
   }
 
@@ -284,6 +317,11 @@ export class SimDisk implements Disk {
   /** Makes the `nth` next step of this kind (1: the next one), on a path that `path` accepts, fail with `code`. */
   fail(step: DiskStep, nth: number, code: DiskError['code'], path: (path: string) => boolean = () => true): void {
     this.#faults.push({ step, remaining: nth, code, path });
+  }
+
+  /** Lets the `nth` next rename (1: the next one) of a path that `path` accepts be seen, and never become durable. */
+  loseRename(nth: number, path: (path: string) => boolean = () => true): void {
+    this.#losing.push({ remaining: nth, path });
   }
 
   /** Takes back the failures that were ordered and have not come. */
@@ -357,7 +395,7 @@ export class SimDisk implements Disk {
   }
 
   #fault(step: DiskStep, path: string): DiskError | undefined {
-    this.onStep(step, path);
+    if (step !== 'read') this.onStep(step, path);
     for (const fault of this.#faults) {
       if (fault.step !== step || !fault.path(path) || --fault.remaining > 0) continue;
       this.#faults = this.#faults.filter((other) => other !== fault);
@@ -366,11 +404,22 @@ export class SimDisk implements Disk {
     return undefined;
   }
 
+  #used(): number {
+    let used = 0;
+    for (const inode of new Set(this.#seenNames.values())) used += inode.seen.size;
+    return used;
+  }
+
   #full(inode: Inode, end: number): boolean {
     if (this.capacity === Number.POSITIVE_INFINITY) return false;
-    let used = Math.max(0, end - inode.seen.size);
-    for (const other of new Set(this.#seenNames.values())) used += other.seen.size;
-    return end > inode.seen.size && used > this.capacity;
+    const more = end - inode.seen.size;
+    return more > 0 && this.#used() + more > this.capacity;
+  }
+
+  #loses(path: string): boolean {
+    const order = this.#losing.find((each) => each.path(path) && --each.remaining === 0);
+    if (order) this.#losing = this.#losing.filter((each) => each !== order);
+    return order !== undefined;
   }
 
   #see(inode: Inode, bytes: Uint8Array, position: number): number[] {
@@ -411,7 +460,7 @@ export class SimDisk implements Disk {
       for (const number of inode.dirty) if (survives()) settle(inode, number);
       inode.dirty.clear();
     }
-    for (const change of this.#changes) if (survives()) this.#changeDurable(change);
+    for (const change of this.#changes) if (survives() && !isLost(change)) this.#changeDurable(change);
     this.#changes = [];
     this.#seenNames = new Map(this.#durableNames);
     for (const inode of this.#inodes()) inode.seen = copyOf(inode.durable);
@@ -440,17 +489,18 @@ export class SimDisk implements Disk {
       writeSync: (bytes, position) => {
         check();
         const error = this.#begin(path, inode, position + bytes.length);
-        this.#carryOut(inode, bytes, position, dsync, error);
+        this.#carryOut(inode, bytes, position, dsync && !this.lying(path), error);
         if (error) throw error;
       },
       readSync: (bytes, position) => {
         if (life !== this.#life || closed) check();
+        this.#step('read', path);
         return readInto(inode.seen, bytes, position);
       },
       syncSync: () => {
         check();
         const error = this.#fault('sync', path);
-        this.#sync(inode, error);
+        if (error || !this.lying(path)) this.#sync(inode, error);
         if (error) throw error;
       },
       size: () => {
@@ -480,10 +530,14 @@ export class SimDisk implements Disk {
       if (Buffer.compare(bytes, given) !== 0) throw new Error(`bytes of a write to ${path} changed under way`);
       const late = this.#fault('complete', path) ?? error;
       this.#flights.delete(flight);
-      this.#carryOut(inode, bytes, position, dsync, late);
+      const durable = dsync && !this.lying(path);
+      this.#carryOut(inode, bytes, position, durable, late);
+      if (!late && durable) this.lastWrite = { path, position, bytes: bytes.length };
       done(late);
     };
+    const ms = this.latency(path);
     if (this.#held) this.#held.push(complete);
+    else if (ms > 0 && this.#after) this.#after(ms, complete);
     else this.#schedule(complete);
   }
 }

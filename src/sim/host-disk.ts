@@ -36,6 +36,12 @@ export class HostDisk implements Disk {
   syncDir(path: string): void {
     this.#live.syncDir(path);
   }
+  rmdir(path: string): void {
+    this.#live.rmdir(path);
+  }
+  free(path: string): number {
+    return this.#live.free(path);
+  }
   async lock(path: string): Promise<{ release(): void } | undefined> {
     return this.#live.lock(path);
   }

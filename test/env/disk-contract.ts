@@ -150,6 +150,23 @@ export function diskContract(name: string, make: () => { disk: Disk; folder: str
       expect(() => disk.open(`${folder}/none`)).toThrow(`${folder}/none`);
     });
 
+    it('removes an empty folder, and no other', () => {
+      const { disk, folder } = made();
+      disk.mkdir(`${folder}/a`);
+      disk.open(`${folder}/a/f`, { create: true }).close();
+      expect(code(() => disk.rmdir(`${folder}/a`))).toBe('io');
+      disk.unlink(`${folder}/a/f`);
+      disk.rmdir(`${folder}/a`);
+      expect(disk.list(folder)).toEqual([]);
+      expect(code(() => disk.rmdir(`${folder}/a`))).toBe('missing');
+    });
+
+    it('knows how much is free', () => {
+      const { disk, folder } = made();
+      expect(disk.free(folder)).toBeGreaterThan(0);
+      expect(code(() => disk.free(`${folder}/none`))).toBe('missing');
+    });
+
     it('locks a folder once, until it is released', async () => {
       const { disk, folder } = made();
       const lock = await disk.lock(folder);

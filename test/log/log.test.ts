@@ -384,16 +384,6 @@ describe('A log whose disk fails', () => {
     expect(warnings.length).toBe(1);
   });
 
-  it('fails when a batch can be placed nowhere', async () => {
-    const disk = simDisk();
-    disk.capacity = 8192 + 4096;
-    const log = await open(disk, { segmentBytes: 8192 });
-    await persist(log, [entry(1, 1, 6000)]);
-    await expect(persist(log, [entry(2, 1, 6000)])).rejects.toMatchObject({ code: 'disk' });
-    await log.close();
-    expect((await open(disk, { segmentBytes: 8192 })).lastIndex()).toBe(1);
-  });
-
   it('fails when the spare cannot be made for another reason', async () => {
     const disk = simDisk();
     disk.fail('complete', 2, 'io', (path) => path.startsWith(SECOND_SEGMENT));

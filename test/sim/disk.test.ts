@@ -159,6 +159,79 @@ describe('The simulated disk', () => {
     disk.open('d/g', { create: true }).writeSync(new Uint8Array(4096), 0);
   });
 
+  it('has free what its capacity leaves, which may change', () => {
+    const disk = make();
+    durableFile(disk, 1, 8);
+    disk.capacity = 5000;
+    expect(disk.free('d')).toBe(5000 - 4096);
+    disk.capacity = 100;
+    expect(disk.free('d')).toBe(0);
+  });
+
+  it('fails reads that were ordered to fail, and tells onStep of none', () => {
+    const disk = make();
+    const file = durableFile(disk, 1);
+    const steps: string[] = [];
+    disk.onStep = (step) => steps.push(step);
+    disk.fail('read', 2, 'io', (path) => path === 'd/f');
+    const bytes = new Uint8Array(4);
+    expect(file.readSync(bytes, 0)).toBe(4);
+    expect(() => file.readSync(bytes, 0)).toThrow('cannot read d/f');
+    expect(file.readSync(bytes, 0)).toBe(4);
+    expect(steps).toEqual([]);
+  });
+
+  it('loses just the rename that was ordered to be lost, whatever is synced', () => {
+    for (const mode of ['drop', 'tear'] as const) {
+      const disk = make();
+      durableFile(disk, 1);
+      disk.loseRename(2, (path) => path === 'd/f' || path === 'd/g');
+      disk.rename('d/f', 'd/g');
+      disk.rename('d/g', 'd/h');
+      disk.syncDir('d');
+      expect(disk.list('d')).toEqual(['h']);
+      disk.crash(mode);
+      expect(disk.list('d')).toEqual(['g']);
+    }
+  });
+
+  it('lies about syncs, of files and of folders, until the crash', async () => {
+    const disk = make();
+    const file = durableFile(disk, 1, 8, true);
+    disk.lying = (path) => path === 'd/f';
+    await written(file, new Uint8Array(512).fill(2), 0);
+    file.writeSync(new Uint8Array(512).fill(2), 512);
+    file.syncSync();
+    expect(disk.content('d/f')[0]).toBe(2);
+    const [torn, dropped] = [1, 2].map((seed) => disk.fork({ schedule: later, random: seeded(seed) }));
+    torn!.crash('tear');
+    dropped!.crash('drop');
+    expect(new Set(dropped!.content('d/f'))).toEqual(new Set([1]));
+    expect(torn!.content('d/f')[1024]).toBe(1);
+    disk.lying = (path) => path === 'd';
+    file.syncSync();
+    disk.open('d/new', { create: true }).close();
+    disk.syncDir('d');
+    disk.crash('drop');
+    expect(disk.list('d')).toEqual(['f']);
+    expect(disk.content('d/f')[0]).toBe(2);
+  });
+
+  it('takes its time for writes to what is slow', async () => {
+    const waits: { ms: number; callback: () => void }[] = [];
+    const after = (ms: number, callback: () => void): void => void waits.push({ ms, callback });
+    const disk = new SimDisk({ schedule: later, random: seeded(1), after });
+    disk.latency = (path) => (path === 'slow' ? 70 : 0);
+    await written(disk.open('fast', { create: true }), new Uint8Array(1), 0);
+    const slow = written(disk.open('slow', { create: true }), new Uint8Array(1), 0);
+    await Promise.resolve();
+    expect(waits.map(({ ms }) => ms)).toEqual([70]);
+    expect(disk.content('slow').length).toBe(0);
+    waits[0]!.callback();
+    await slow;
+    expect(disk.content('slow').length).toBe(1);
+  });
+
   it('flips a bit for good', () => {
     const disk = make();
     durableFile(disk, 1);
