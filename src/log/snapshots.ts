@@ -263,11 +263,13 @@ export class Snapshots {
   async #publishBehindLog(task: Task, path: string, info: SnapshotInfo): Promise<void> {
     await this.#host.durable(info.index);
     const { generation } = this.#host;
-    await task.body.head({ info, generation, begins: false });
+    // The log that an installed snapshot begins is still empty, and may be: this one ends where that one does.
+    const begins = this.#newest?.begins === true && this.#newest.info.index === info.index;
+    await task.body.head({ info, generation, begins });
     const stale = generation !== this.#host.generation || !this.#host.holds(info.index, info.term);
     if (stale || !this.#newer(info)) throw superseded(path);
     if (task.stopped) return;
-    this.#publish(task, path, { info, generation, begins: false });
+    this.#publish(task, path, { info, generation, begins });
   }
 
   #publish(task: Task, from: string, stored: Omit<StoredSnapshot, 'path'>): void {

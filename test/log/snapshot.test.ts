@@ -489,6 +489,28 @@ describe('A snapshot that was received', () => {
     expect(log.lastIndex()).toBe(50);
   });
 
+  it('may be taken anew, or come again, before anything follows it', async () => {
+    const disk = simDisk();
+    const log = await filled(disk, 4);
+    const content = randomBytes(50);
+    await install(log, remote(50, content), content);
+    await take(log, snapshotOf(log, 50), content);
+    await settle();
+    disk.crash('drop');
+    const again = await open(disk, NO_TAIL);
+    expect([again.firstIndex(), again.lastIndex(), again.snapshot?.count]).toEqual([51, 50, 7]);
+    await install(again, remote(50, content), content);
+    await settle();
+    disk.crash('drop');
+    const third = await open(disk, NO_TAIL);
+    expect([third.firstIndex(), third.lastIndex(), third.snapshot?.count]).toEqual([51, 50, 3]);
+    await persist(third, [entry(51, 5)]);
+    await take(third, snapshotOf(third, 51), content);
+    await settle();
+    disk.crash('drop');
+    expect((await open(disk, NO_TAIL)).lastIndex()).toBe(51);
+  });
+
   it('makes a snapshot that was being taken superfluous', async () => {
     const disk = simDisk();
     const log = await filled(disk, 4);
