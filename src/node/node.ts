@@ -6,7 +6,8 @@
  * Whatever arrives (clients' bytes, peers' messages, a completed disk write, a tick) is only taken in; then one *turn* at the
  * end of the event loop's round carries out all of it: messages of Raft first, so that disk and network work early; then parse,
  * seal, propose; then apply, answer. Under load a turn handles everything that arrived in the meantime, so batches grow by
- * themselves (group commit), and no step works on one command.
+ * themselves (group commit), and no step works on one command. Heartbeats and their answers, as long as they are all that
+ * happens, are carried out as they come: an idle node wakes up rarely, and for little.
  *
  *     clients → store.ingest → seal → Raft or the leader
  *     Raft → log (one write in flight) and peers → commit → store.apply → replies
@@ -27,7 +28,7 @@ import type { Env, Timer } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Ready } from '../raft/types.js';
+import type { Entry, Ready, Role } from '../raft/types.js';
 import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { LogTime } from './log-time.js';
@@ -69,6 +70,9 @@ export class Node {
   readonly #reads: ReadBarrier;
   readonly #logTime: LogTime;
   readonly #timers: Timer[] = [];
+  #ticker: Timer;
+  /** Ticks of Raft at one call of the ticker. */
+  #ticksAtOnce = 1;
   #raft: Raft | undefined;
   /** Raft was given an input since it was last asked what to do. */
   #raftTouched = false;
@@ -87,8 +91,7 @@ export class Node {
     this.#guard(this.#turns);
   };
   readonly #turns = (): void => this.#turn();
-  readonly #ticked = (): void => this.#guard(this.#ticks);
-  readonly #ticks = (): void => this.#tick();
+  readonly #tickAction = (): void => this.#tick();
 
   constructor(parts: NodeParts) {
     const { env, store, log } = parts;
@@ -112,8 +115,7 @@ export class Node {
     });
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
-    const tickMs = parts.options.heartbeatMs / ticksPerHeartbeat;
-    this.#timers.push(env.timers.every(tickMs, this.#ticked));
+    this.#ticker = this.#makeTicker();
     this.#timers.push(env.timers.every(1_000, () => this.#guard(() => this.#expire())));
   }
 
@@ -220,10 +222,24 @@ export class Node {
     this.fail(error instanceof Error ? error : new Error(String(error)));
   }
 
+  #makeTicker(): Timer {
+    const ms = (this.#parts.options.heartbeatMs / ticksPerHeartbeat) * this.#ticksAtOnce;
+    return this.#parts.env.timers.every(ms, () => this.#guard(this.#tickAction));
+  }
+
+  /** A leader has nothing to do between two heartbeats: it takes their ticks at once. */
+  #pace(role: Role): void {
+    const ticksAtOnce = role === 'leader' ? ticksPerHeartbeat : 1;
+    if (ticksAtOnce === this.#ticksAtOnce) return;
+    this.#ticksAtOnce = ticksAtOnce;
+    this.#ticker.cancel();
+    this.#ticker = this.#makeTicker();
+  }
+
   #tick(): void {
-    this.#touch()?.tick();
-    // An idle node does no more than this, twenty times a second.
-    if (!this.#pump() && this.#idle) return;
+    const raft = this.#touch();
+    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick();
+    if (this.#settle()) return;
     const now = this.#now();
     this.#reads.repeat(now, false);
     const deadline = now - this.#parts.options.requestTimeoutMs;
@@ -252,8 +268,23 @@ export class Node {
       if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
         this.#propose(message.record, message.payloadCrc);
     } else raft.step(message);
-    this.wake();
+    const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
+    if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
   };
+
+  /**
+   * Does what Raft asks for, if that can be all: then it is true. Otherwise the rest of a turn must follow, for clients
+   * wait or there is something to apply.
+   */
+  #settle(): boolean {
+    if (!this.#calm) return false;
+    if (this.#pump()) this.#parts.transport().flush();
+    return this.#calm;
+  }
+
+  get #calm(): boolean {
+    return this.#idle && !this.#applying && (this.#raft?.commit ?? 0) <= this.#staged;
+  }
 
   /** The link to a peer came up or broke. */
   link(peer: number, up: boolean): void {
@@ -352,6 +383,7 @@ export class Node {
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
     for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
     if (ready.changed) {
+      this.#pace(raft.role);
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);
       else if (raft.leader !== 0) this.#parts.options.log('info', `follows node ${raft.leader} in term ${raft.term}`);
       this.#resend();
@@ -398,6 +430,7 @@ export class Node {
 
   #halt(): void {
     this.#stopped = true;
+    this.#ticker.cancel();
     for (const timer of this.#timers) timer.cancel();
   }
 

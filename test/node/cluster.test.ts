@@ -32,6 +32,26 @@ describe('a cluster of three in a simulated world', () => {
     cluster.assertHealthy();
   });
 
+  it('wakes up rarely when it idles: a leader for its heartbeats, their answers and the pings, and nobody for a turn', async () => {
+    const { cluster } = three('idle');
+    const first = await leader(cluster);
+    expect(await cluster.ask(first, 'SET a 1')).toBe('OK');
+    await cluster.world.play(() => false, 1_000);
+    const seconds = 10;
+    const counts = new Map<string, number>();
+    cluster.world.observe = (_time, host, what) => {
+      const key = `${host}: ${what}`;
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    };
+    await cluster.world.play(() => false, seconds * 1_000);
+    cluster.world.observe = undefined;
+    for (const { host } of cluster.nodes) expect(counts.get(`${host.name}: defer`)).toBeUndefined();
+    // Ten heartbeats a second, two rounds of pings, one look for idle transactions.
+    expect(counts.get(`${first.host.name}: interval`)).toBeLessThanOrEqual(seconds * 13 + 3);
+    expect(await cluster.status(first)).toMatchObject({ role: 'leader' });
+    cluster.assertHealthy();
+  });
+
   it('does not flood a leader that comes back as a follower before anybody has noticed', async () => {
     const { cluster } = three('storm');
     const old = await leader(cluster);
