@@ -455,8 +455,8 @@ export class DiskLog implements Log {
 
   /** Tells those who wait for what is durable now, or all: they look again whether their log is still there. */
   #wake(durable = this.#pinned() - 1): void {
+    if (this.#waiting.length === 0) return;
     const ready = this.#waiting.filter(({ index }) => index <= durable);
-    if (ready.length === 0) return;
     this.#waiting = this.#waiting.filter(({ index }) => index > durable);
     for (const { resolve } of ready) resolve();
   }
