@@ -24,9 +24,14 @@ export class Abstention {
     this.repair = repair;
   }
 
-  /** A leader says that it will do to hold everything up to `index`. */
+  /** The leader says that it will do to hold everything up to `index`. */
   cleared(index: number): void {
-    this.#until = Math.min(this.#until, index);
+    this.#until = index;
+  }
+
+  /** There is another leader, which waits for an answer from behind the index that it clears itself. */
+  renew(): void {
+    this.#until = Number.POSITIVE_INFINITY;
   }
 
   /** `durable`: up to where the disk holds what is in the leader's log. */

@@ -68,6 +68,7 @@ export class Leadership {
    * until it knows that this is committed, so that it can stop instead of asking for votes; it does not count any more.
    */
   reconfigure(next: number): void {
+    this.leaveAsked = false;
     const { index, membership } = this.#memberships.newest;
     const { voters, outgoing, learners } = membership;
     const members = new Set([...voters, ...outgoing, ...learners]);
@@ -156,8 +157,9 @@ export class Leadership {
     return true;
   }
 
-  /** The follower has begun to repair its log: what it answered before holds no longer. */
+  /** The follower has begun to repair its log: what it answered before holds no longer. Not news if it comes late. */
   #distrust(peer: Progress, repair: number): void {
+    if (peer.repairs.includes(repair)) return;
     this.#peers.set(peer.id, peer.repairing(repair, this.#log.lastIndex));
     this.#all = [...this.#peers.values()];
     this.#repairs = true;
@@ -292,7 +294,8 @@ export class Leadership {
   }
 
   #append(peer: Progress, commit: number, out: Message[]): void {
-    if (peer.next > this.#log.lastIndex) return;
+    const { lastIndex } = this.#log;
+    if (!peer.wants(lastIndex)) return;
     const { maxAppendBytes, maxInflightBytes } = this.#config;
     const budget = peer.budget(maxAppendBytes, maxInflightBytes);
     if (budget === 0) return;
@@ -300,7 +303,7 @@ export class Leadership {
       peer.needSnapshot();
       return;
     }
-    const entries = this.#log.entries(peer.next, budget);
+    const entries = peer.next > lastIndex ? [] : this.#log.entries(peer.next, budget);
     let bytes = 0;
     for (let i = 0; i < entries.length; i++) bytes += entries[i]!.bytes.length;
     if (!peer.admits(bytes, maxInflightBytes)) return;

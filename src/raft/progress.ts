@@ -40,6 +40,8 @@ export class Progress {
   unreachable = false;
   /** It repairs its log, under this number, and does not count (abstention.ts); 0: it counts. */
   repair = 0;
+  /** Every repair that this leader has learned of. */
+  repairs: readonly number[] = [];
   /** End of this leader's log when it learned of the repair, and the index committed without it since; 0: none yet. */
   mark = 0;
   cleared = 0;
@@ -74,6 +76,7 @@ export class Progress {
   repairing(repair: number, last: number): Progress {
     const anew = new Progress(this.id, last + 1);
     anew.repair = repair;
+    anew.repairs = [...this.repairs, repair];
     anew.mark = last;
     anew.heard = this.heard;
     anew.catchUp = this.catchUp;
@@ -87,6 +90,11 @@ export class Progress {
 
   get inflightBytes(): number {
     return this.#inflightBytes;
+  }
+
+  /** Whether it has to be sent an append, now or later: it lacks entries, or it is not known to have them. */
+  wants(lastIndex: number): boolean {
+    return this.next <= lastIndex || (this.#state === 'probing' && this.match < lastIndex);
   }
 
   /** Bytes that the next append may have; 0: nothing may be sent now. */
@@ -183,12 +191,14 @@ export class Progress {
     return due;
   }
 
-  /** The host is done with the snapshot up to `index`: it is on the follower's disk, or that failed and is tried again later. */
+  /**
+   * The host is done with the snapshot up to `index`: it has arrived, or that failed and is tried again later. What the follower
+   * has on its disk it says itself: it is asked by an append, of nothing if need be.
+   */
   snapshotSent(ok: boolean, index: number, now: number): void {
     if (this.#state !== 'snapshot') return;
     if (ok) {
-      this.match = Math.max(this.match, index);
-      this.#seek(this.match + 1);
+      this.#seek(Math.max(this.match, index) + 1);
     } else {
       this.#failed = true;
       this.#waitingSince = now;

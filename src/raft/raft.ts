@@ -169,17 +169,21 @@ export class Raft {
       if (!this.#leadership.tick() || this.#retired(this.#leadership)) this.#follow(this.#term, 0);
       return;
     }
-    if (this.#patience.tick(late) || this.#memberships.quorum.alone(this.#config.id)) this.campaign();
+    const due = this.#patience.tick(late);
+    // Who decides alone has nobody to wait for, but the leader that is just making it so.
+    const alone = this.#memberships.quorum.alone(this.#config.id) && !this.#hasLeader();
+    if (due || alone) this.campaign();
   }
 
   /**
-   * Asks for votes now, without waiting for the time-out; nothing on a leader, and on a node that may not lead. First it asks, without
-   * raising its term, whether it could win (dissertation §9.6).
+   * Gives the leader up and asks for votes now, without waiting for the time-out; nothing on a leader, and one that may not lead
+   * asks for none. First it asks, without raising its term,
+   * whether it could win (dissertation §9.6).
    */
   campaign(): void {
-    if (this.#role === 'leader' || !this.#mayLead) return;
+    if (this.#role === 'leader') return;
     this.#setLeader(0);
-    this.#solicit(true, false);
+    if (this.#mayLead) this.#solicit(true, false);
   }
 
   get #mayLead(): boolean {
@@ -450,6 +454,7 @@ export class Raft {
     for (const id of this.#asks.drain()) this.#reads.push({ id, index: -1 });
     this.#leader = leader;
     this.#following.begin(this.#commit);
+    this.#abstention?.renew();
   }
 
   /**

@@ -29,6 +29,8 @@ export interface Watcher {
   appended?(host: Host, entries: readonly Entry[]): void;
   message?(host: Host, message: Message): void;
   read?(host: Host, id: number, index: number): void;
+  /** The snapshot is durable and replaces what `host` has in its log; the core does not know yet. */
+  installed?(host: Host, snapshot: Snapshot): void;
 }
 
 export type HostOptions = Partial<Omit<RaftConfig, 'log' | 'persisted' | 'changes'>> & {
@@ -75,6 +77,8 @@ export class Host implements LogReader {
   disk: Entry[];
   /** What the core's LogReader reads. */
   memory: Entry[];
+  /** Those of them that set a membership. */
+  #settings: Entry[] = [];
   sent: Message[] = [];
   reads: { id: number; index: number }[] = [];
   /** The snapshots that the core has asked for. */
@@ -87,6 +91,8 @@ export class Host implements LogReader {
   /** The write is on disk, but its completion has not been told. */
   #landed = false;
   #outgoing = 0;
+  /** Its log was found corrupt, and it has not made that good yet. */
+  repairing = false;
   /** What `Ready.leaveJoint` asked for last. */
   leaveJoint: Membership | undefined;
   readonly #options: HostOptions;
@@ -98,6 +104,7 @@ export class Host implements LogReader {
     this.id = options.id ?? 1;
     this.hard = options.hardState ?? { term: options.terms?.at(-1) ?? 0, vote: 0 };
     const { voters = [1, 2, 3], membership = members(voters) } = options;
+    this.repairing = options.abstains ?? false;
     this.base = options.snapshot ?? { index: 0, term: 0, membership };
     this.disk = entriesOf(options.terms ?? [], this.base.index + 1);
     this.memory = [...this.disk];
@@ -117,6 +124,7 @@ export class Host implements LogReader {
       seal: (_index, _term, record) => record ?? new Uint8Array(1),
       ...options,
       id: this.id,
+      abstains: this.repairing,
       membership: this.base.membership,
       changes: this.disk.flatMap(({ index, membership }): MembershipAt[] =>
         membership === undefined ? [] : [{ index, membership }],
@@ -195,6 +203,8 @@ export class Host implements LogReader {
     if (first > this.lastIndex() + 1) throw new Error(`entry ${first} behind a log of ${this.lastIndex()}`);
     this.memory.length = first - this.firstIndex();
     for (const added of entries) this.memory.push(added);
+    if (this.#settings.length > 0) this.#settings = this.#settings.filter(({ index }) => index < first);
+    for (const added of entries) if (added.membership !== undefined) this.#settings.push(added);
     this.#unwritten = Math.min(this.#unwritten, first);
     this.#watcher.appended?.(this, entries);
   }
@@ -251,10 +261,9 @@ export class Host implements LogReader {
     return this.sent.slice(from);
   }
 
-  /** The membership that holds at `index`, which is committed. */
+  /** The membership that the log sets up to `index`. */
   membershipAt(index: number): Membership {
-    const last = this.memory.findLast((entry) => entry.index <= index && entry.membership !== undefined);
-    return last?.membership ?? this.base.membership;
+    return this.#settings.findLast((entry) => entry.index <= index)?.membership ?? this.base.membership;
   }
 
   /** Replaces what is up to `index`, applied and on disk, by a snapshot; by default all that can be. */
@@ -263,6 +272,7 @@ export class Host implements LogReader {
     const base = { index, term: this.term(index), membership: this.membershipAt(index) };
     const dropped = index - this.base.index;
     this.memory.splice(0, dropped);
+    this.#settings = this.#settings.filter((entry) => entry.index > index);
     this.disk.splice(0, dropped);
     this.base = base;
   }
@@ -280,7 +290,9 @@ export class Host implements LogReader {
       keep && index <= this.diskEnd && (this.disk[index - this.firstIndex()]?.term ?? this.base.term) === term;
     this.disk = onDisk ? this.disk.filter(behind) : [];
     this.base = snapshot;
+    this.#settings = this.#settings.filter(behind);
     this.#unwritten = Math.max(Math.min(this.#unwritten, this.lastIndex() + 1), this.firstIndex());
+    this.#watcher.installed?.(this, snapshot);
     if (!keep) this.writing = undefined;
     this.raft.installed(index, term, membership);
     this.turn();
@@ -301,6 +313,7 @@ export class Host implements LogReader {
   /** Loses what is in memory only, and starts again from the disk. */
   restart(): void {
     this.memory = [...this.disk];
+    this.#settings = this.memory.filter(({ membership }) => membership !== undefined);
     this.#unwritten = this.lastIndex() + 1;
     this.writing = undefined;
     this.commit = this.base.index;

@@ -1,12 +1,15 @@
 /**
- * A cluster of cores on a network, with disks and clocks that fail as one seed decides, and a checker that knows
- * nothing of the cores but what they let out: after every Ready it holds the properties of figure 3 and of §8 against them.
+ * A cluster of cores on a network, with disks and clocks that fail as one seed decides: members come and go, leaders hand over,
+ * logs are compacted, followers are brought snapshots, disks lose the end of a log. `judge.ts` says whether that was right.
  */
-import type { Entry, Message, Ready } from '../../src/raft/types.js';
-import { Host, random, type Watcher } from './host.js';
+import type { Entry, Membership, Message, Ready } from '../../src/raft/types.js';
+import { Host, members, random, type Snapshot, type Watcher } from './host.js';
+import { Judge } from './judge.js';
 
 export interface Weather {
-  readonly nodes: number;
+  readonly founders: number;
+  /** Nodes that know nobody at first. */
+  readonly others: number;
   readonly drop: number;
   readonly duplicate: number;
   /** Most ticks a message takes. */
@@ -19,13 +22,22 @@ export interface Weather {
   readonly pause: number;
   readonly propose: number;
   readonly read: number;
+  readonly change: number;
+  readonly transfer: number;
+  readonly compact: number;
+  /** Chance that a crash takes the end of a log with it; only of one at a time, and in a cluster that can do without it. */
+  readonly rot: number;
+  readonly lease: boolean;
 }
 
 /** The weather of a seed: from calm to terrible, each fault by itself and together. */
 export function weatherOf(next: () => number): Weather {
   const pick = <T>(...values: readonly T[]): T => values[Math.floor(next() * values.length)]!;
+  const founders = pick(1, 2, 3, 3, 3, 4, 5, 5);
+  const others = pick(0, 0, 1, 3);
   return {
-    nodes: pick(1, 2, 3, 3, 3, 4, 5, 5),
+    founders,
+    others,
     drop: pick(0, 0, 0.02, 0.1, 0.3),
     duplicate: pick(0, 0, 0.05, 0.2),
     delay: pick(1, 1, 3, 8, 20),
@@ -35,12 +47,26 @@ export function weatherOf(next: () => number): Weather {
     pause: pick(0, 0.01, 0.04),
     propose: pick(0.1, 0.5, 1),
     read: pick(0.1, 0.4),
+    change: others > 0 ? pick(0.01, 0.05, 0.2) : 0,
+    transfer: pick(0, 0, 0.01, 0.05),
+    compact: pick(0, 0.02, 0.2),
+    rot: others === 0 && founders > 2 ? pick(0, 0.3) : 0,
+    lease: pick(true, false),
   };
 }
 
 interface Flying {
   readonly at: number;
   readonly message: Message;
+}
+
+/** A snapshot under way, by the host of one life of its sender. */
+interface Shipment {
+  readonly at: number;
+  readonly from: Member;
+  readonly raft: Host['raft'];
+  readonly to: number;
+  readonly snapshot: Snapshot;
 }
 
 interface Member {
@@ -53,52 +79,47 @@ interface Member {
   /** Ticks at which the write in flight lands, and is told. */
   landAt: number;
   tellAt: number;
-  /** As of the last look: for Leader Append-Only and for commits that fall. */
-  seen: { term: number; leading: boolean; last: Entry | undefined; length: number; commit: number };
 }
 
-interface Committed {
-  readonly entry: Entry;
-  /** The term whose leader committed it. */
-  readonly by: number;
-}
+const HEARTBEAT_TICKS = 3;
+const ELECTION_TICKS = [10, 20] as const;
 
 export class Cluster implements Watcher {
   readonly members: Member[] = [];
-  readonly committed: Committed[] = [];
-  readonly counts = { elections: 0, commits: 0, reads: 0, refused: 0, crashes: 0, truncations: 0 };
+  readonly judge: Judge;
+  crashes = 0;
   #weather: Weather;
   readonly #random: () => number;
   #now = 0;
   #flying: Flying[] = [];
+  #shipments: Shipment[] = [];
   /** Side of the partition on which each node is. */
   #side = new Map<number, number>();
-  readonly #leaders = new Map<number, Host>();
-  readonly #votes = new Map<string, number>();
-  /** (index, term) → its bytes and the term before it: equal for all logs (Log Matching). */
-  readonly #known = new Map<number, { bytes: Uint8Array; before: number }>();
-  /** Reads not answered yet: the host's node and id → what was committed when it was asked. */
-  readonly #asked = new Map<string, number>();
 
   constructor(seed: number) {
     this.#random = random(seed);
     this.#weather = weatherOf(this.#random);
-    const voters = Array.from({ length: this.#weather.nodes }, (_, i) => i + 1);
-    for (const id of voters) {
+    const { founders, others, lease } = this.#weather;
+    const founding = members(Array.from({ length: founders }, (_, i) => i + 1));
+    const hosts: Host[] = [];
+    this.judge = new Judge(hosts, founding);
+    for (let id = 1; id <= founders + others; id++) {
       const host = new Host(
         {
           id,
-          voters,
+          membership: id <= founders ? founding : members([]),
           random: this.#random,
-          heartbeatTicks: 3,
-          electionTicks: [10, 20],
+          heartbeatTicks: HEARTBEAT_TICKS,
+          electionTicks: ELECTION_TICKS,
           maxAppendBytes: 60,
           maxInflightBytes: 200,
+          // The nodes' own clocks may be slower than the cluster's, but not faster.
+          lease: lease ? { now: () => this.#now, length: ELECTION_TICKS[0] - 1 } : undefined,
         },
         this,
       );
-      const seen = { term: 0, leading: false, last: undefined, length: 0, commit: 0 };
-      this.members.push({ host, asleep: 0, crashed: false, reads: 0, landAt: 0, tellAt: 0, seen });
+      hosts.push(host);
+      this.members.push({ host, asleep: 0, crashed: false, reads: 0, landAt: 0, tellAt: 0 });
     }
   }
 
@@ -123,6 +144,9 @@ export class Cluster implements Watcher {
       pause: 0,
       propose: 0,
       read: 0,
+      change: 0,
+      transfer: 0,
+      compact: 0,
     };
     this.#side.clear();
     for (const member of this.members) member.asleep = 0;
@@ -135,6 +159,7 @@ export class Cluster implements Watcher {
     this.#flying = this.#flying.filter(({ at }) => at > this.#now);
     for (const member of this.members) if (member.asleep <= this.#now) this.#run(member);
     for (const { message } of due) this.#deliver(message);
+    this.#ship();
   }
 
   #run(member: Member): void {
@@ -142,10 +167,12 @@ export class Cluster implements Watcher {
     if (member.crashed) {
       member.crashed = false;
       member.reads = 0;
+      host.orders = [];
+      host.leaveJoint = undefined;
       host.restart();
-      member.seen = { term: host.hard.term, leading: false, last: undefined, length: 0, commit: 0 };
+      this.judge.restarted(host);
     }
-    if (!this.#chance(0.05)) host.raft.tick();
+    if (!this.#chance(0.05)) host.raft.tick(this.#chance(0.05));
     this.#disk(member);
     this.#demand(member);
     this.#turn(member);
@@ -167,7 +194,11 @@ export class Cluster implements Watcher {
 
   #demand(member: Member): void {
     const { host } = member;
-    if (host.raft.role === 'leader' && this.#chance(this.#weather.propose)) {
+    const leads = host.raft.role === 'leader';
+    if (leads && this.#chance(this.#weather.change)) host.change(this.#another(host.raft.membership.membership));
+    if (leads && this.#chance(this.#weather.transfer)) host.raft.transfer(1 + this.#int(this.members.length));
+    if (this.#chance(this.#weather.compact)) host.compact();
+    if (leads && this.#chance(this.#weather.propose)) {
       host.raft.propose(Array.from({ length: 1 + this.#int(4) }, () => new Uint8Array(1 + this.#int(40))));
     }
     if (this.#chance(this.#weather.read)) this.ask(member);
@@ -175,11 +206,25 @@ export class Cluster implements Watcher {
     if (this.#chance(0.01)) host.raft.reachable(1 + this.#int(this.members.length));
   }
 
+  /** The first step from one membership to any other, or one that is refused. */
+  #another({ voters }: Membership): Membership {
+    const ids = this.members.map(({ host }) => host.id).filter(() => this.#chance(0.6));
+    const learners = ids.filter(() => this.#chance(0.2));
+    const next = ids.filter((id) => !learners.includes(id)).slice(0, 5);
+    if (next.length === 0 || next.join() === voters.join())
+      return members(
+        voters,
+        [],
+        learners.filter((id) => !voters.includes(id)),
+      );
+    return members(next, voters, learners);
+  }
+
   /** Ids begin at 1 again in each life of a node, as a careless host's would. */
   ask(member: Member): void {
     const { host } = member;
     const id = ++member.reads;
-    this.#asked.set(`${host.id} ${id}`, this.committed.length);
+    this.judge.asked(host, id);
     host.raft.readIndex(id);
   }
 
@@ -217,153 +262,96 @@ export class Cluster implements Watcher {
     if (this.#chance(0.5)) this.#turn(member);
     member.crashed = true;
     member.asleep = this.#now + 1 + this.#int(40);
-    this.counts.crashes++;
-    for (const key of this.#asked.keys()) if (key.startsWith(`${member.host.id} `)) this.#asked.delete(key);
+    this.crashes++;
+    this.judge.crashed(member.host);
+    if (this.#chance(this.#weather.rot) && !this.members.some(({ host }) => host.repairing)) this.#rot(member.host);
+  }
+
+  /** The end of a log is lost, and that is found at the restart. */
+  #rot(host: Host): void {
+    this.judge.rots(host, host.disk.splice(this.#int(host.disk.length + 1)));
+    host.repairing = true;
+  }
+
+  /** Snapshots that have been asked for leave, and arrive or not; their sender is told. */
+  #ship(): void {
+    for (const from of this.members) {
+      for (const { to } of from.host.orders.splice(0)) {
+        const { raft, base: snapshot } = from.host;
+        this.#shipments.push({ at: this.#now + 1 + this.#int(10), from, raft, to, snapshot });
+      }
+    }
+    const due = this.#shipments.filter(({ at }) => at <= this.#now);
+    this.#shipments = this.#shipments.filter(({ at }) => at > this.#now);
+    for (const { from, raft, to, snapshot } of due) {
+      const target = this.members[to - 1]!;
+      const cut = this.#side.get(from.host.id) !== this.#side.get(to) || this.#chance(this.#weather.drop);
+      const ok = !cut && target.asleep <= this.#now && !target.crashed;
+      if (ok) {
+        target.host.install(snapshot);
+        this.#turn(target);
+      }
+      if (from.host.raft === raft && from.asleep <= this.#now) raft.snapshotSent(to, ok, snapshot.index);
+      else if (from.host.raft === raft) this.#shipments.push({ at: from.asleep, from, raft, to, snapshot });
+    }
   }
 
   #turn(member: Member): void {
     if (member.crashed) return;
-    member.host.turn();
-    this.#look(member);
+    const { host } = member;
+    host.turn();
+    this.judge.look(host);
+    if (host.leaveJoint === undefined) return;
+    host.change(host.leaveJoint);
+    host.leaveJoint = undefined;
+    host.turn();
+    this.judge.look(host);
   }
 
-  // What is checked
+  // What hosts let out
+
+  ready(host: Host, ready: Ready): void {
+    this.judge.ready(host, ready);
+  }
+
+  appended(host: Host, entries: readonly Entry[]): void {
+    this.judge.appended(host, entries);
+  }
+
+  read(host: Host, id: number, index: number): void {
+    this.judge.read(host, id, index);
+  }
+
+  installed(host: Host, snapshot: Snapshot): void {
+    this.judge.installed(host, snapshot);
+  }
 
   message(host: Host, message: Message): void {
-    const { hard } = host;
-    // A pre-vote is about a term that nobody has entered; it binds nobody.
-    const ahead = message.type === 'voted' && message.pre && message.granted;
-    const least = message.term - (message.type === 'vote' && message.pre ? 1 : 0);
-    hold(ahead || least <= hard.term, () => `node ${host.id} speaks of term ${message.term}, on disk is ${hard.term}`);
-    if (message.type === 'voted' && message.granted && !message.pre) this.#checkVote(host, message.term, message.to);
-    if (message.type === 'vote' && !message.pre) this.#checkVote(host, message.term, host.id);
-    if (message.type === 'appended' && message.ok) this.#checkAnswer(host, message.term, message.index);
-    this.#send(message);
-  }
-
-  #send(message: Message): void {
+    this.judge.message(host, message);
     const times = this.#chance(this.#weather.drop) ? 0 : this.#chance(this.#weather.duplicate) ? 2 : 1;
     for (let i = 0; i < times; i++) this.#flying.push({ at: this.#now + 1 + this.#int(this.#weather.delay), message });
   }
 
-  /** A vote that leaves is on disk, or of a term that has passed on disk; and it is the only one (§5.2). */
-  #checkVote(host: Host, term: number, candidate: number): void {
-    const { hard } = host;
-    hold(
-      hard.term > term || hard.vote === candidate,
-      () => `node ${host.id} votes for ${candidate}, on disk is ${hard.vote}`,
-    );
-    const key = `${host.id} ${term}`;
-    const before = this.#votes.get(key) ?? candidate;
-    hold(before === candidate, () => `node ${host.id} votes in term ${term} for ${before} and for ${candidate}`);
-    this.#votes.set(key, candidate);
+  /** The leader of the latest term. */
+  get leader(): Host | undefined {
+    const leaders = this.members.map(({ host }) => host).filter(({ raft }) => raft.role === 'leader');
+    return leaders.sort((a, b) => b.raft.term - a.raft.term)[0];
   }
 
-  /** What a follower vouches for is on its disk, and the same as in the log of that term's leader. */
-  #checkAnswer(host: Host, term: number, index: number): void {
-    hold(host.disk.length >= index, () => `node ${host.id} vouches for ${index}, its disk ends at ${host.disk.length}`);
-    const leader = this.#leaders.get(term)!;
-    if (index === 0 || leader.raft.term !== term || leader.raft.role !== 'leader') return;
-    const same = leader.memory[index - 1]?.bytes === host.disk[index - 1]!.bytes;
-    hold(same, () => `node ${host.id} vouches for ${index}, where its disk differs from leader ${leader.id}`);
-  }
-
-  /** Log Matching (§5.3): by induction over the entries, it is enough that (index, term) decides bytes and the term before. */
-  appended(host: Host, entries: readonly Entry[]): void {
-    for (const { index, term, bytes } of entries) {
-      const key = index * 1e6 + term;
-      const before = index > 1 ? host.memory[index - 2]!.term : 0;
-      const known = this.#known.get(key);
-      if (known === undefined) this.#known.set(key, { bytes, before });
-      else
-        hold(known.bytes === bytes && known.before === before, () => `logs differ at entry ${index} of term ${term}`);
-    }
-  }
-
-  ready(host: Host, ready: Ready): void {
-    hold(ready.commit >= host.commit, () => `node ${host.id}: commit falls from ${host.commit} to ${ready.commit}`);
-    for (let index = host.commit + 1; index <= ready.commit; index++) this.#commit(host, index);
-  }
-
-  /** State Machine Safety (§5.4.3); and the first who commits an entry does so when it is on a majority of disks. */
-  #commit(host: Host, index: number): void {
-    const entry = host.memory[index - 1];
-    if (entry === undefined) throw new Error(`node ${host.id} commits ${index}, its log ends at ${host.memory.length}`);
-    const known = this.committed[index - 1];
-    if (known !== undefined) {
-      hold(
-        known.entry.bytes === entry.bytes,
-        () => `node ${host.id} commits another entry ${index} than was committed before`,
-      );
-      return;
-    }
-    hold(index === this.committed.length + 1, () => `node ${host.id} commits ${index} after ${this.committed.length}`);
-    const holders = this.members.filter((member) => member.host.disk[index - 1]?.bytes === entry.bytes).length;
-    hold(holders * 2 > this.members.length, () => `entry ${index} is committed, but on ${holders} disks only`);
-    this.committed.push({ entry, by: host.raft.term });
-    this.counts.commits++;
-  }
-
-  /** A read's index is at or behind all that was committed anywhere when the read was asked for (§8). */
-  read(host: Host, id: number, index: number): void {
-    const key = `${host.id} ${id}`;
-    const least = this.#asked.get(key);
-    hold(least !== undefined, () => `node ${host.id} answers read ${id}, which it was not asked, or twice`);
-    this.#asked.delete(key);
-    if (index === -1) this.counts.refused++;
-    else this.counts.reads++;
-    hold(
-      index === -1 || index >= least!,
-      () => `node ${host.id} answers read ${id} with ${index}; ${least} was committed before`,
-    );
-  }
-
-  #look(member: Member): void {
-    const { host, seen } = member;
-    const { raft } = host;
-    const leading = raft.role === 'leader';
-    if (leading && (!seen.leading || seen.term !== raft.term)) this.#checkElection(host);
-    if (leading && seen.leading && seen.term === raft.term && seen.last !== undefined) {
-      const same = host.memory[seen.length - 1] === seen.last;
-      hold(same, () => `leader ${host.id} of term ${raft.term} changed its own log (Leader Append-Only)`);
-    }
-    hold(raft.term >= seen.term, () => `node ${host.id}: term falls from ${seen.term} to ${raft.term}`);
-    hold(raft.commit >= seen.commit, () => `node ${host.id}: commit falls from ${seen.commit} to ${raft.commit}`);
-    if (host.memory.length < seen.length) this.counts.truncations++;
-    seen.term = raft.term;
-    seen.leading = leading;
-    seen.last = host.memory.at(-1);
-    seen.length = host.memory.length;
-    seen.commit = raft.commit;
-  }
-
-  /** Election Safety (§5.2) and Leader Completeness (§5.4). */
-  #checkElection(host: Host): void {
-    const { term } = host.raft;
-    const other = this.#leaders.get(term);
-    hold(other === undefined, () => `nodes ${other?.id} and ${host.id} were both elected in term ${term}`);
-    this.#leaders.set(term, host);
-    this.counts.elections++;
-    for (const { entry, by } of this.committed) {
-      const has = by >= term || host.memory[entry.index - 1]?.bytes === entry.bytes;
-      hold(has, () => `leader ${host.id} of term ${term} lacks entry ${entry.index}, committed in term ${by}`);
-    }
-  }
-
-  /** Whether all agree on a leader, have committed `index`, and have no read unanswered. */
+  /** Whether all members agree on a leader, have committed `index`, and nobody has a read unanswered. */
   settled(index: number): boolean {
-    const leader = this.members.find(({ host }) => host.raft.role === 'leader')?.host;
-    if (leader === undefined || this.#asked.size > 0 || this.members.some(({ crashed }) => crashed)) return false;
-    return this.members.every(
-      ({ host }) => host.raft.leader === leader.id && host.commit >= index && host.disk.length >= index,
-    );
+    const { leader } = this;
+    if (leader === undefined || this.judge.unanswered > 0 || this.members.some(({ crashed }) => crashed)) return false;
+    const { membership, committed } = leader.raft.membership;
+    const { voters, outgoing, learners } = membership;
+    if (!committed || outgoing.length > 0 || !voters.includes(leader.id)) return false;
+    return [...voters, ...learners].every((id) => {
+      const { host } = this.members[id - 1]!;
+      return host.raft.leader === leader.id && host.commit >= index && host.diskEnd >= index && !host.repairing;
+    });
   }
 
   get now(): number {
     return this.#now;
   }
-}
-
-function hold(condition: boolean, text: () => string): void {
-  if (!condition) throw new Error(text());
 }

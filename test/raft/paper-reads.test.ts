@@ -1,6 +1,6 @@
 /** Reads without log entries (dissertation §6.4), and under a lease (§6.4.1). The rest of §6.4 is in paper.test.ts. */
 import { describe, expect, test } from 'vitest';
-import { entriesOf, Host, type HostOptions, members } from './host.js';
+import { entriesOf, entry, Host, type HostOptions, members } from './host.js';
 import { ack, append, beaten, elect, exchange, heartbeat, only, request, settledLeader, voteFor } from './lab.js';
 
 /** A clock that a test sets; a tick is 10 of its units, the shortest election time-out 10 ticks. */
@@ -175,6 +175,20 @@ describe('leases', () => {
     expect(host.step({ type: 'read', from: 3, to: 1, term: 1, id: 5 })).toEqual([
       { type: 'readable', from: 1, to: 3, term: 1, id: 5, index: 1 },
     ]);
+  });
+
+  test('one who is to be the only voter does not elect itself over its leader, which may hold a lease', () => {
+    const host = new Host({ lease: new Clock().lease });
+    const entries = [
+      { ...entry(1, 1), membership: members([1], [1, 2]) },
+      { ...entry(2, 1), membership: members([1]) },
+    ];
+    host.tick(10);
+    host.step(append(host, 2, 1, { entries }));
+    host.tick(9);
+    expect([host.raft.role, host.raft.leader]).toEqual(['follower', 2]);
+    host.tick(1);
+    expect([host.raft.role, host.raft.term]).toEqual(['leader', 2]);
   });
 
   test('a lease does not outlive the term', () => {

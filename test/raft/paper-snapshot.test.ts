@@ -1,6 +1,6 @@
 /** Log compaction (§7 of the paper, dissertation chapter 5): a log that begins behind a snapshot, and followers that need one. */
 import { describe, expect, test } from 'vitest';
-import type { Entry } from '../../src/raft/types.js';
+import type { Entry, Message } from '../../src/raft/types.js';
 import { entriesOf, entry, Host, members, type Snapshot } from './host.js';
 import { ack, append, beaten, elect, exchange, heartbeat, only, settledLeader } from './lab.js';
 
@@ -132,7 +132,25 @@ describe('a follower that needs what is gone', () => {
     const host = ordered();
     host.raft.snapshotSent(3, true, 17);
     expect(only('append', host.turn()).filter(({ to }) => to === 3)).toMatchObject([{ prevIndex: 17, prevTerm: 1 }]);
-    expect(host.raft.peers()[1]).toMatchObject({ match: 17, state: 'probing' });
+    // What it has on its disk it says itself.
+    expect(host.raft.peers()[1]).toMatchObject({ match: 0, state: 'probing' });
+    host.step(ack(host, 3, 19));
+    expect(host.raft.peers()[1]).toMatchObject({ match: 19, state: 'replicating' });
+  });
+
+  test('when it has arrived and nothing follows it, the follower is asked what it has, until it answers', () => {
+    const host = ordered();
+    host.step(ack(host, 2, 19));
+    host.compact(19);
+    host.raft.snapshotSent(3, true, 19);
+    const probes = (messages: Message[]): number[] =>
+      only('append', messages).flatMap(({ prevIndex, entries }) => (entries.length === 0 ? [prevIndex] : []));
+    expect(probes(host.turn())).toEqual([19]);
+    host.tick();
+    expect(probes(host.step(beaten(host, 3)))).toEqual([19]);
+    host.step(ack(host, 3, 19));
+    expect(host.raft.peers()[1]).toMatchObject({ match: 19, state: 'replicating' });
+    expect(only('append', host.tick(5))).toEqual([]);
   });
 
   test('the follower’s own word that it has arrived will do as well', () => {

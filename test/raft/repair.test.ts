@@ -81,6 +81,18 @@ describe('the member', () => {
     expect(host.raft.abstaining).toBe(false);
   });
 
+  test('what one leader cleared is not enough for the next, which waits for what it clears itself', () => {
+    const host = repairing();
+    host.step(heartbeat(host, 1, 2));
+    const repair = only('beaten', host.sent)[0]!.abstains;
+    host.step({ type: 'cleared', from: 1, to: 3, term: 2, index: 2, repair });
+    host.step(append(host, 2, 3, { prevIndex: 1, prevTerm: 1, entries: entriesOf([2, 3], 2) }));
+    host.sync();
+    expect(host.raft.abstaining).toBe(true);
+    host.step({ type: 'cleared', from: 2, to: 3, term: 3, index: 3, repair });
+    expect(host.raft.abstaining).toBe(false);
+  });
+
   test('Ready.changed tells the end', () => {
     const host = repairing();
     host.step(heartbeat(host, 1, 2));
@@ -138,6 +150,18 @@ describe('the leader', () => {
     expect(host.raft.commit).toBe(5);
   });
 
+  test('what its log held when it learned of the repair clears nothing: the member may have been counted for it', () => {
+    const host = settledLeader(new Host());
+    host.raft.propose([record(), record()]);
+    host.sync();
+    host.step({ ...beaten(host, 3), abstains: 7 });
+    host.sync();
+    expect(host.raft.lastIndex).toBe(4);
+    expect(only('cleared', [...host.step(ack(host, 2, 3)), ...host.tick()])).toEqual([]);
+    expect(host.raft.commit).toBe(3);
+    expect(only('cleared', host.step(ack(host, 2, 4)))).toMatchObject([{ index: 4 }]);
+  });
+
   test('an answer from before the repair that arrives late does not count', () => {
     const host = leader();
     host.raft.propose([record()]);
@@ -158,6 +182,20 @@ describe('the leader', () => {
     expect(only('cleared', host.tick())).toEqual([]);
     host.sync();
     expect(only('cleared', host.step(ack(host, 2, 5)))).toMatchObject([{ index: 5, repair: 8 }]);
+  });
+
+  test('an answer from the repair that comes when it is over is late, and begins no other', () => {
+    const host = leader();
+    host.sync();
+    host.step(ack(host, 2, 4), abstaining(host, 3, 4), ack(host, 3, 4));
+    host.step(abstaining(host, 3, 3), { ...beaten(host, 3), abstains: 7 });
+    expect(host.raft.peers()[1]).toMatchObject({ abstains: false, match: 4 });
+    expect(host.raft.lastIndex).toBe(4);
+    // Nor one from a repair before the one that goes on.
+    host.step(abstaining(host, 3, 3, 8));
+    expect(host.raft.lastIndex).toBe(5);
+    host.step(abstaining(host, 3, 3));
+    expect([host.raft.lastIndex, host.raft.peers()[1]?.abstains]).toEqual([5, true]);
   });
 
   test('a read is confirmed by the member all the same: it has kept its term', () => {

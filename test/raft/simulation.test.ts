@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { sized } from '../support/sizes.js';
 import { Cluster } from './network.js';
 
-const NOTHING = { elections: 0, commits: 0, reads: 0, refused: 0, crashes: 0, truncations: 0 };
+type Counts = Cluster['judge']['counts'] & { crashes: number };
 
 /** Runs one seed: ticks of faults, then calm, in which everything has to get done. Returns what happened. */
 function run(seed: number, ticks: number): Cluster {
@@ -11,26 +11,31 @@ function run(seed: number, ticks: number): Cluster {
   cluster.calm();
   const until = (done: () => boolean, what: string): void => {
     // An entry a tick and more is sent to one who lacks everything.
-    const deadline = cluster.now + 400 + Math.max(...cluster.members.map(({ host }) => host.memory.length));
+    const deadline = cluster.now + 800 + Math.max(...cluster.members.map(({ host }) => host.lastIndex()));
     while (!done()) {
       if (cluster.now > deadline) throw new Error(`not live: ${what}`);
       cluster.tick();
     }
   };
-  until(() => cluster.settled(cluster.committed.length), 'no agreement on a leader and on what is committed');
-  const leader = cluster.members.find(({ host }) => host.raft.role === 'leader')!.host;
-  const index = leader.raft.propose([new Uint8Array(1)])!;
+  until(() => cluster.settled(cluster.judge.committed.length), 'no agreement on a leader and on what is committed');
+  let index: number | undefined;
+  const proposes = (): boolean => {
+    index = cluster.leader?.raft.propose([new Uint8Array(1)]);
+    return index !== undefined;
+  };
+  until(proposes, 'nobody takes proposals');
   for (const member of cluster.members) cluster.ask(member);
-  until(() => cluster.settled(index), `entry ${index} or a read is not done`);
+  until(() => cluster.settled(index!), `entry ${index} or a read is not done`);
   return cluster;
 }
 
-function runAll(first: number, count: number, ticks: number): Cluster['counts'] {
-  const total = { ...NOTHING };
+function runAll(first: number, count: number, ticks: number): Counts {
+  const total: Counts = { ...new Cluster(0).judge.counts, crashes: 0 };
   for (let seed = first; seed < first + count; seed++) {
     try {
-      const { counts } = run(seed, ticks);
-      for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counts[key];
+      const { judge, crashes } = run(seed, ticks);
+      const counts: Counts = { ...judge.counts, crashes };
+      for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts[key];
     } catch (error) {
       throw new Error(`seed ${seed}, ${ticks} ticks: ${error instanceof Error ? error.message : error}`, {
         cause: error,
@@ -49,10 +54,15 @@ test('under faults no safety property of figure 3 is violated and no read is sta
   expect(counts.reads).toBeGreaterThan(50 * seeds);
   expect(counts.crashes).toBeGreaterThan(2.5 * seeds);
   expect(counts.truncations).toBeGreaterThan(seeds / 4);
-}, 120_000);
+  expect(counts.changes).toBeGreaterThan(seeds);
+  expect(counts.transfers).toBeGreaterThan(seeds / 2);
+  expect(counts.snapshots).toBeGreaterThan(seeds);
+  expect(counts.repairs).toBeGreaterThan(seeds / 20);
+}, 240_000);
 
 test('long runs hold as well', () => {
   const seeds = sized(40, 8);
   const counts = runAll(100_001, seeds, 5000);
-  expect(counts.commits).toBeGreaterThan(1250 * seeds);
-}, 120_000);
+  expect(counts.commits).toBeGreaterThan(sized(1250, 1000) * seeds);
+  expect(counts.changes).toBeGreaterThan(10 * seeds);
+}, 240_000);
