@@ -51,11 +51,26 @@ function fullDisk(stage: Stage, random: SeededRandom): Heal | undefined {
   };
 }
 
-/** A bit of the part of a file that holds something, or of its first sectors. */
-function someBit(node: SimNode, path: string, random: SeededRandom): number {
+interface Bit {
+  readonly path: string;
+  readonly bit: number;
+}
+
+/** A bit of any of these files, or of their first sectors. */
+function somewhere(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | undefined {
+  const paths = files(node, pattern);
+  const path = paths[random.integer(0, paths.length - 1)];
+  if (path === undefined) return undefined;
   const { length } = node.disk.content(path);
   const end = random.chance(0.5) ? length : Math.min(length, 16 * SIM_SECTOR);
-  return random.integer(0, end * 8 - 1);
+  return { path, bit: random.integer(0, end * 8 - 1) };
+}
+
+/** A bit of what was written last: there, rot is most like a write that a crash cut short. */
+function newest(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | undefined {
+  const last = node.disk.lastWrite;
+  if (!last || random.chance(0.4) || !files(node, pattern).includes(last.path)) return undefined;
+  return { path: last.path, bit: (last.position + random.integer(0, last.bytes - 1)) * 8 + random.integer(0, 7) };
 }
 
 /**
@@ -70,10 +85,10 @@ function bitFlip(name: string, pattern: RegExp): FaultKind {
       const paths = node ? files(node, pattern) : [];
       if (!node || paths.length === 0 || !stage.mayDamage(node)) return undefined;
       stage.crash(node, random.chance(0.5) ? 'kill' : 'tear');
-      const path = files(node, pattern)[random.integer(0, paths.length - 1)] ?? paths[0]!;
-      if (!node.disk.exists(path)) return () => stage.revive(node);
+      const place = newest(node, pattern, random) ?? somewhere(node, pattern, random);
+      if (!place) return () => stage.revive(node);
+      const { path, bit } = place;
       const before = node.disk.content(path);
-      const bit = someBit(node, path, random);
       stage.damage(node);
       stage.tell(`node ${node.id}`, `bit ${bit} of ${path} flips`);
       node.disk.flipBit(path, bit);

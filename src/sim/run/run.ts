@@ -10,6 +10,7 @@ import { Violation } from '../check/violation.js';
 import { SimCluster, type SimNode } from '../cluster.js';
 import { SeededRandom } from '../random.js';
 import { faultKind } from './faults.js';
+import { Freshness } from './freshness.js';
 import { Lists } from './lists.js';
 import { observerFor } from './observe.js';
 import type { Plan, PlannedFault } from './plan.js';
@@ -53,6 +54,7 @@ class Run {
   readonly #registers: Registers;
   readonly #lists: Lists;
   readonly #singles: Singles;
+  readonly #freshness: Freshness;
   readonly #tell: (who: string, what: string) => void;
   readonly #heals = new Set<() => void>();
   #failure: Error | undefined;
@@ -84,6 +86,7 @@ class Run {
     this.#registers = new Registers(this.#works);
     this.#lists = new Lists(this.#works);
     this.#singles = new Singles(this.#works);
+    this.#freshness = new Freshness(this.#works);
   }
 
   async run(): Promise<RunReport> {
@@ -130,6 +133,7 @@ class Run {
         return;
       }
       if (!kind.countsItself) this.#stage.count(fault.kind);
+      if (kind.alarms) this.#stage.onAlarm(fault.lasts);
       const end = (): void => {
         if (!this.#heals.delete(end)) return;
         this.#tell('fault', `${fault.number} ${fault.kind} ends`);
@@ -262,7 +266,12 @@ class Run {
       simulatedMs: world.now,
       traceHash: world.traceHash,
       faults: this.#stage.counts,
-      counts: { ...this.#works.counts, ...this.#lists.outcomes, ...this.#raft.counts },
+      counts: {
+        ...this.#works.counts,
+        ...this.#lists.outcomes,
+        ...this.#raft.counts,
+        'fresh reads': this.#freshness.reads,
+      },
     };
   }
 }
