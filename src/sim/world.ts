@@ -57,6 +57,8 @@ export class World {
   #playing = false;
   /** Programs that wait in `play`. */
   #waits: Wait[] = [];
+  /** Events that have happened. */
+  events = 0;
   /** How many programs wait for promises now: `go` lets them proceed after each event. */
   unsettled = 0;
   /** Called with each event before it happens, to print a run. */
@@ -198,6 +200,7 @@ export class World {
   #happen(event: SimEvent): void {
     const { host } = event;
     if (host !== undefined && !host.takes(event)) return;
+    this.events++;
     this.observe?.(this.#now, host?.name ?? '', event.what);
     this.#trace.number(this.#now);
     this.#trace.name(host?.name ?? '');

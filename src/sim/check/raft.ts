@@ -194,7 +194,7 @@ export class RaftChecker {
    * A node tells a candidate that it has its vote (or has its own). The log may have changed in the same step, before or after
    * that: `before` is how it ended before.
    */
-  granted(node: number, term: number, candidate: number, before = this.lastOf(node)): void {
+  granted(node: number, term: number, candidate: number, before: EntryMark | undefined): void {
     const key = `${node} ${term}`;
     const earlier = this.#votes.get(key);
     if (earlier !== undefined && earlier !== candidate)

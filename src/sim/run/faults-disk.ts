@@ -17,9 +17,10 @@ function failing(name: string, ...steps: readonly DiskStep[]): FaultKind {
       if (!node) return undefined;
       const step = steps[random.integer(0, steps.length - 1)]!;
       const forgive = stage.excuse(node, /ordered to fail/);
-      node.disk.fail(step, random.integer(1, 3), 'io');
+      const { disk } = node;
+      disk.fail(step, random.integer(1, 3), 'io');
       return () => {
-        node.disk.forgetFaults();
+        disk.forgetFaults();
         forgive();
         stage.revive(node);
       };
@@ -43,9 +44,10 @@ function fullDisk(stage: Stage, random: SeededRandom): Heal | undefined {
   const node = stage.running(random);
   if (!node) return undefined;
   const forgive = stage.excuse(node, /no space left/);
-  node.disk.capacity = usedBytes(node) + random.integer(0, 40_000);
+  const { disk } = node;
+  disk.capacity = usedBytes(node) + random.integer(0, 40_000);
   return () => {
-    node.disk.capacity = Number.POSITIVE_INFINITY;
+    disk.capacity = Number.POSITIVE_INFINITY;
     forgive();
     stage.revive(node);
   };
@@ -68,9 +70,12 @@ function somewhere(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | 
 
 /** A bit of what was written last: there, rot is most like a write that a crash cut short. */
 function newest(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | undefined {
-  const last = node.disk.lastWrite;
-  if (!last || random.chance(0.4) || !files(node, pattern).includes(last.path)) return undefined;
-  return { path: last.path, bit: (last.position + random.integer(0, last.bytes - 1)) * 8 + random.integer(0, 7) };
+  if (random.chance(0.3)) return undefined;
+  const present = files(node, pattern);
+  const last = [...node.disk.lastWrites].findLast(([path]) => present.includes(path));
+  if (!last) return undefined;
+  const [path, { position, bytes }] = last;
+  return { path, bit: (position + random.integer(0, bytes - 1)) * 8 + random.integer(0, 7) };
 }
 
 /**
@@ -131,12 +136,32 @@ export const diskFaults: readonly FaultKind[] = [
     },
   },
   {
+    // What an old leader sent is still on its way to the disks when the next one begins.
+    name: 'slow disks at an election',
+    inject: (stage, random) => {
+      const before = stage.nodes.map((node) => node.diskDelayMs);
+      for (const node of stage.nodes) node.diskDelayMs = [20, random.between(100, 900)];
+      let leader: SimNode | undefined;
+      stage.world.schedule(random.between(200, 1_500), undefined, 'leader dies', () => {
+        leader = stage.nodes.find((node) => stage.leads(node));
+        if (leader) stage.crash(leader, 'kill');
+      });
+      return () => {
+        stage.nodes.forEach((node, at) => {
+          node.diskDelayMs = before[at]!;
+        });
+        if (leader) stage.revive(leader);
+      };
+    },
+  },
+  {
     name: 'stuck disk',
     inject: (stage, random) => {
       const node = stage.running(random);
       if (!node) return undefined;
-      node.disk.hold();
-      return () => node.disk.letGo();
+      const { disk } = node;
+      disk.hold();
+      return () => disk.letGo();
     },
   },
   bitFlip('bit flip in the log', /^wal-/),

@@ -116,15 +116,15 @@ export const networkFaults: readonly FaultKind[] = [
   {
     name: 'leader cut off',
     alarms: true,
-    inject: (stage) => {
+    inject: (stage, random) => {
       const leader = leaderHost(stage);
       const rest = stage.nodes.map(({ host }) => host).filter((host) => host !== leader);
-      return leader && rest.length > 0
-        ? cut(
-            stage,
-            rest.flatMap((host) => both(leader, host)),
-          )
-        : undefined;
+      if (!leader || rest.length === 0) return undefined;
+      const ways = rest.flatMap((host) => both(leader, host));
+      const open = cut(stage, ways);
+      // Half of them end while the old leader may still believe that it leads.
+      if (random.chance(0.5)) stage.world.schedule(random.between(300, 900), undefined, 'leader is back', open);
+      return open;
     },
   },
   {

@@ -8,9 +8,9 @@ import type { SimClient } from '../client.js';
 import type { SimNode } from '../cluster.js';
 import type { Works } from './worker.js';
 
-const everyMs = 25;
+const everyMs = 40;
 /** Commands of one client that may be unanswered. */
-const mostOpen = 4;
+const mostOpen = 3;
 /** After the last alarm it goes on for so long. */
 const lingerMs = 600;
 

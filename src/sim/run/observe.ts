@@ -37,7 +37,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         else stage.leaders.delete(node);
         const before = checker.lastOf(id);
         checker.appended(id, ready.entries.map(mark), raft.term, leads);
-        if (raft.vote === id) checker.granted(id, raft.term, id);
+        if (raft.vote === id) checker.granted(id, raft.term, id, before);
         for (const message of ready.messages) {
           const { type, to, term } = message;
           if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);

@@ -46,9 +46,9 @@ describe('the Raft checker', () => {
     begin([], [], []);
     lead(1, 1);
     expect(found(() => lead(2, 1))).toBe('Election Safety');
-    checker.granted(3, 1, 1);
+    checker.granted(3, 1, 1, checker.lastOf(3));
     checker.began(3, [], 1, 1);
-    expect(found(() => checker.granted(3, 1, 2))).toBe('Election Safety');
+    expect(found(() => checker.granted(3, 1, 2, checker.lastOf(3)))).toBe('Election Safety');
   });
 
   it('finds a leader that takes entries back', () => {
@@ -100,10 +100,17 @@ describe('the Raft checker', () => {
   it('finds a vote for a log that is behind the voter’s own', () => {
     begin(log(1, 1), log(1), log(1, 2));
     checker.asked(2, 3, 1, 1);
-    expect(found(() => checker.granted(1, 3, 2))).toBe('Leader Completeness');
+    expect(found(() => checker.granted(1, 3, 2, checker.lastOf(1)))).toBe('Leader Completeness');
     checker.asked(1, 4, 2, 1);
-    expect(found(() => checker.granted(3, 4, 1))).toBe('Leader Completeness');
-    expect(found(() => checker.granted(2, 4, 1))).toBe('nothing');
+    expect(found(() => checker.granted(3, 4, 1, checker.lastOf(3)))).toBe('Leader Completeness');
+    expect(found(() => checker.granted(2, 4, 1, checker.lastOf(2)))).toBe('nothing');
+  });
+
+  it('lets an empty log grow in the step in which a vote is given', () => {
+    begin([], [], []);
+    checker.asked(2, 1, 0, 0);
+    checker.appended(1, [entry(1, 1)], 1, false);
+    expect(found(() => checker.granted(1, 1, 2, undefined))).toBe('nothing');
   });
 
   it('lets a log grow in the step in which a vote is given', () => {
