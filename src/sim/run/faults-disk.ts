@@ -1,7 +1,7 @@
 /** Faults of disks. A node that says that its disk failed, is full or corrupt, and stops, does what it promised. */
 
 import type { SimNode } from '../cluster.js';
-import { type DiskStep, SIM_SECTOR } from '../disk.js';
+import { type DiskStep, SIM_SECTOR, type SimDisk } from '../disk.js';
 import type { SeededRandom } from '../random.js';
 import type { FaultKind, Heal } from './faults.js';
 import type { Stage } from './stage.js';
@@ -113,6 +113,27 @@ function bitFlip(name: string, pattern: RegExp): FaultKind {
   };
 }
 
+/**
+ * A disk that says it has what it does not have, until its machine loses power. What it then forgets, nobody can tell it: the node has
+ * promised things that it does not know of, and never comes back.
+ */
+function lying(name: string, begin: (disk: SimDisk, random: SeededRandom) => void): FaultKind {
+  return {
+    name,
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      if (!node || !stage.mayDamage(node) || !random.chance(0.3)) return undefined;
+      begin(node.disk, random);
+      stage.damage(node);
+      stage.hold(node, name);
+      return () => {
+        stage.crash(node, random.chance(0.5) ? 'drop' : 'tear');
+        stage.lose(node);
+      };
+    },
+  };
+}
+
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
@@ -122,6 +143,11 @@ export const diskFaults: readonly FaultKind[] = [
   failing('write cut short', 'complete'),
   failing('sync error', 'sync', 'syncDir'),
   failing('create error', 'create', 'rename'),
+  failing('read error', 'read'),
+  lying('disk that lies', (disk) => {
+    disk.lying = () => true;
+  }),
+  lying('lost rename', (disk, random) => disk.loseRename(random.integer(1, 2))),
   { name: 'full disk', inject: fullDisk },
   {
     name: 'slow disk',

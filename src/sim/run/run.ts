@@ -78,6 +78,7 @@ class Run {
       },
     });
     this.#raft = new RaftChecker(plan.stores.length);
+    this.#stage.onLost = (node) => this.#raft.forget(node.id);
     this.#cluster.observe = (node) => this.#stage.observerOf(node) ?? observerFor(node, this.#raft, this.#stage);
     this.#works = {
       stage: this.#stage,

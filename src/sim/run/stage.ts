@@ -39,6 +39,8 @@ export class Stage {
   readonly leaders = new Set<SimNode>();
   /** A time has come in which reads are most likely to be stale, for so long. */
   onAlarm: (ms: number) => void = () => {};
+  /** Called when a node's disk has forgotten what it acknowledged. */
+  onLost: (node: SimNode) => void = () => {};
   /** Called before a node goes down, for whatever reason. */
   readonly onCrash = new Set<(node: SimNode) => void>();
   readonly #random: SeededRandom;
@@ -167,6 +169,7 @@ export class Stage {
   /** Its disk forgot what it acknowledged: it never comes back. */
   lose(node: SimNode): void {
     this.#lost.add(node);
+    this.onLost(node);
     this.tell(`node ${node.id}`, 'has a disk that forgot what it promised, and does not come back');
   }
 
