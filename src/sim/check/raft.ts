@@ -75,6 +75,8 @@ export class RaftChecker {
   readonly #votes = new Map<string, number>();
   /** `node term` of a candidate → the end of its log then. */
   readonly #candidacies = new Map<string, { readonly index: number; readonly term: number }>();
+  /** `leader follower term` → the last entry that the leader sent it. */
+  readonly #sent = new Map<string, number>();
   /** All entries ever seen, by index. */
   readonly #known: Known[][] = [];
   readonly #committed: Committed[] = [];
@@ -210,6 +212,12 @@ export class RaftChecker {
     );
   }
 
+  /** A leader sends a follower its log up to `last`. */
+  sent(leader: number, follower: number, term: number, last: number): void {
+    const key = `${leader} ${follower} ${term}`;
+    this.#sent.set(key, Math.max(last, this.#sent.get(key) ?? 0));
+  }
+
   /** A follower tells a leader that its disk holds the leader's log up to `index`. */
   vouched(node: number, leader: number, term: number, index: number): void {
     const mirror = this.#mirror(node);
@@ -218,6 +226,12 @@ export class RaftChecker {
       throw new Violation(
         'log durability',
         `node ${node} vouches for entry ${index} to node ${leader}; its disk is said to hold ${mirror.persisted}`,
+      );
+    const shown = Math.max(mirror.commit, this.#sent.get(`${leader} ${node} ${term}`) ?? 0);
+    if (index > shown)
+      throw new Violation(
+        'Log Matching',
+        `node ${node} vouches for entry ${index} to node ${leader}, leader of term ${term}, which has shown it no more than ${shown}`,
       );
     if (index === 0 || theirs.led !== term || same(mirror.log[index - 1], theirs.log[index - 1])) return;
     throw new Violation(

@@ -42,6 +42,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           const { type, to, term } = message;
           if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);
           if (type === 'voted' && message.granted && !message.pre) checker.granted(id, term, to, before);
+          if (type === 'append') checker.sent(id, to, term, message.prevIndex + message.entries.length);
           if (type === 'appended' && message.ok) checker.vouched(id, to, term, message.index);
         }
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });

@@ -125,6 +125,9 @@ describe('the Raft checker', () => {
     begin(log(1, 1), log(1, 1), log(1));
     lead(1, 2);
     checker.appended(1, [entry(3, 2)], 2, true);
+    expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('Log Matching');
+    checker.sent(1, 2, 2, 3);
+    checker.sent(1, 3, 2, 3);
     expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('nothing');
     expect(found(() => checker.vouched(3, 1, 2, 2))).toBe('log durability');
     checker.began(3, log(1, 1, 1), 1, 0);
