@@ -251,6 +251,7 @@ export class Node {
   }
 
   #expire(): void {
+    this.#log.checkRoom();
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
   }
 

@@ -164,8 +164,8 @@ export class SimDisk implements Disk {
   latency: (path: string) => number = () => 0;
   /** Writes begun, synchronous ones among them. */
   writes = 0;
-  /** Where the last asynchronous write that is durable went. */
-  lastWrite: { readonly path: string; readonly position: number; readonly bytes: number } | undefined;
+  /** Where the last durable asynchronous write in each file went; the last of all stands last. */
+  readonly lastWrites = new Map<string, { readonly position: number; readonly bytes: number }>();
   readonly #schedule: SimDiskOptions['schedule'];
   readonly #random: SimDiskOptions['random'];
   readonly #after: SimDiskOptions['after'];
@@ -513,6 +513,11 @@ export class SimDisk implements Disk {
     };
   }
 
+  #note(path: string, position: number, bytes: number): void {
+    this.lastWrites.delete(path);
+    this.lastWrites.set(path, { position, bytes });
+  }
+
   #begin(path: string, inode: Inode, end: number): DiskError | undefined {
     this.writes++;
     const error = this.#fault('write', path);
@@ -532,7 +537,7 @@ export class SimDisk implements Disk {
       this.#flights.delete(flight);
       const durable = dsync && !this.lying(path);
       this.#carryOut(inode, bytes, position, durable, late);
-      if (!late && durable) this.lastWrite = { path, position, bytes: bytes.length };
+      if (!late && durable) this.#note(path, position, bytes.length);
       done(late);
     };
     const ms = this.latency(path);

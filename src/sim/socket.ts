@@ -340,7 +340,7 @@ export class SimSocket implements Socket {
   }
 }
 
-/** Takes the first `length` bytes out of `pieces`, copied: the receiver's to keep. */
+/** Takes the first `length` bytes out of `pieces`, copied: the sender may use its own again, and the receiver's are its to keep. */
 function takeFrom(pieces: Uint8Array[], length: number): Uint8Array {
   // Not `slice`: of a Buffer that is a view.
   if (pieces[0]!.length === length) return new Uint8Array(pieces.shift()!);

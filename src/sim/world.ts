@@ -57,6 +57,9 @@ export class World {
   #playing = false;
   /** Programs that wait in `play`. */
   #waits: Wait[] = [];
+  /** Events that have happened (each KiB that was read counts as one), and how many may: one more is an error. */
+  events = 0;
+  mostEvents = Number.POSITIVE_INFINITY;
   /** How many programs wait for promises now: `go` lets them proceed after each event. */
   unsettled = 0;
   /** Called with each event before it happens, to print a run. */
@@ -173,7 +176,9 @@ export class World {
   /** Notes in the trace what happened beside events. */
   note(what: string, bytes?: Uint8Array): void {
     this.#trace.name(what);
-    if (bytes !== undefined) this.#trace.bytes(bytes);
+    if (bytes === undefined) return;
+    this.#trace.bytes(bytes);
+    this.events += bytes.length >> 10;
   }
 
   #run(until: number, done: () => boolean): boolean {
@@ -198,6 +203,7 @@ export class World {
   #happen(event: SimEvent): void {
     const { host } = event;
     if (host !== undefined && !host.takes(event)) return;
+    if (++this.events > this.mostEvents) throw new Error(`a storm of events at ${this.#now} ms: ${event.what}`);
     this.observe?.(this.#now, host?.name ?? '', event.what);
     this.#trace.number(this.#now);
     this.#trace.name(host?.name ?? '');

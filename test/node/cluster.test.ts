@@ -201,4 +201,20 @@ describe('a single node in a simulated world', () => {
     expect(node.failure).toMatch(/out of memory: entry \d+ does not fit; give this node more and start it again/);
     expect(replies).toEqual([undefined]);
   });
+
+  it('writes on by itself when a disk that was full has room again', async () => {
+    const cluster = new SimCluster('full', ['js'], { requestTimeoutMs: 2_000, segmentBytes: 8_192 });
+    cluster.startAll();
+    const [node] = cluster.nodes as [SimNode];
+    expect(await cluster.ask(node, 'SET a 1')).toBe('OK');
+    node.disk.capacity = 1;
+    const value = 'x'.repeat(3_000);
+    let reply: string | undefined = 'OK';
+    for (let n = 0; reply === 'OK' && n < 20; n++) reply = await cluster.ask(node, `SET a ${value}`);
+    expect(reply).toContain('timeout');
+    node.disk.capacity = Number.POSITIVE_INFINITY;
+    await cluster.world.play(() => false, 2_000);
+    expect(await cluster.ask(node, 'SET a 2')).toBe('OK');
+    cluster.assertHealthy();
+  });
 });

@@ -5,7 +5,8 @@
  * - *Election Safety*: at most one leader a term. And what that rests on: a node votes once in a term, across all its lives.
  * - *Leader Append-Only*: a leader never replaces or removes an entry of its log.
  * - *Log Matching*: two logs with an entry of the same index and term are the same up to there.
- * - *Leader Completeness*: what was committed in a term is in the logs of the leaders of all later terms.
+ * - *Leader Completeness*: what was committed in a term is in the logs of the leaders of all later terms. And what that rests on: a
+ *   leader's commit index ends at an entry of its own term (§5.4.2).
  * - *State Machine Safety*: no two nodes commit, or apply, different entries at one index; and equal applied indexes mean equal state.
  * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
  *   was said to hold is there when the node starts again, term and vote too.
@@ -56,6 +57,12 @@ function same(a: EntryMark | undefined, b: EntryMark | undefined): boolean {
   return a !== undefined && b !== undefined && a.term === b.term && a.id === b.id;
 }
 
+/** Whether a log that ends with `entry` is more up to date than one that ends so (§5.4.1). */
+function newer(entry: EntryMark | undefined, than: { readonly index: number; readonly term: number }): boolean {
+  if (entry === undefined) return false;
+  return entry.term > than.term || (entry.term === than.term && entry.index > than.index);
+}
+
 function show(entry: EntryMark | undefined): string {
   return entry === undefined ? 'nothing' : `entry ${entry.index} of term ${entry.term} (${entry.id})`;
 }
@@ -66,6 +73,10 @@ export class RaftChecker {
   readonly #leaders = new Map<number, number>();
   /** `node term` → whom it voted for. */
   readonly #votes = new Map<string, number>();
+  /** `node term` of a candidate → the end of its log then. */
+  readonly #candidacies = new Map<string, { readonly index: number; readonly term: number }>();
+  /** `leader follower term` → the last entry that the leader sent it. */
+  readonly #sent = new Map<string, number>();
   /** All entries ever seen, by index. */
   readonly #known: Known[][] = [];
   readonly #committed: Committed[] = [];
@@ -171,23 +182,79 @@ export class RaftChecker {
     if (mirror.log[index - 1]?.term === term) mirror.persisted = Math.max(mirror.persisted, index);
   }
 
-  /** A node tells a candidate that it has its vote. */
-  granted(node: number, term: number, candidate: number): void {
+  /** A candidate asks for votes, with a log that ends so. */
+  asked(candidate: number, term: number, lastIndex: number, lastTerm: number): void {
+    this.#candidacies.set(`${candidate} ${term}`, { index: lastIndex, term: lastTerm });
+  }
+
+  /** The last entry of a node's log. */
+  lastOf(node: number): EntryMark | undefined {
+    return this.#mirror(node).log.at(-1);
+  }
+
+  /**
+   * A node tells a candidate that it has its vote (or has its own). The log may have changed in the same step, before or after
+   * that: `before` is how it ended before.
+   */
+  granted(node: number, term: number, candidate: number, before: EntryMark | undefined): void {
     const key = `${node} ${term}`;
     const earlier = this.#votes.get(key);
     if (earlier !== undefined && earlier !== candidate)
       throw new Violation('Election Safety', `in term ${term} node ${node} voted for ${earlier} and for ${candidate}`);
     this.#votes.set(key, candidate);
+    if (node === candidate || earlier !== undefined) return;
+    const asked = this.#candidacies.get(`${candidate} ${term}`);
+    const after = this.lastOf(node);
+    if (asked === undefined || !newer(before, asked) || !newer(after, asked)) return;
+    throw new Violation(
+      'Leader Completeness',
+      `in term ${term} node ${node}, whose log ends with ${show(before)}, votes for node ${candidate}, whose log ends with entry ${asked.index} of term ${asked.term} (§5.4.1)`,
+    );
+  }
+
+  /** A leader sends a follower its log up to `last`. */
+  sent(leader: number, follower: number, term: number, last: number): void {
+    const key = `${leader} ${follower} ${term}`;
+    this.#sent.set(key, Math.max(last, this.#sent.get(key) ?? 0));
+  }
+
+  /** A follower tells a leader that its disk holds the leader's log up to `index`. */
+  vouched(node: number, leader: number, term: number, index: number): void {
+    const mirror = this.#mirror(node);
+    const theirs = this.#mirror(leader);
+    if (mirror.persisted < index && !mirror.forgetful)
+      throw new Violation(
+        'log durability',
+        `node ${node} vouches for entry ${index} to node ${leader}; its disk is said to hold ${mirror.persisted}`,
+      );
+    const shown = Math.max(mirror.commit, this.#sent.get(`${leader} ${node} ${term}`) ?? 0);
+    if (index > shown)
+      throw new Violation(
+        'Log Matching',
+        `node ${node} vouches for entry ${index} to node ${leader}, leader of term ${term}, which has shown it no more than ${shown}`,
+      );
+    if (index === 0 || theirs.led !== term || same(mirror.log[index - 1], theirs.log[index - 1])) return;
+    throw new Violation(
+      'Log Matching',
+      `node ${node} vouches for entry ${index} to node ${leader}, leader of term ${term}: it has ${show(mirror.log[index - 1])}, the leader ${show(theirs.log[index - 1])}`,
+    );
   }
 
   /** What a node is in now, after it was told of by `appended`. */
   state(node: number, { term, vote, leads, commit }: NodeState): void {
     const mirror = this.#mirror(node);
-    if (leads && mirror.led !== term) this.#elected(node, mirror, term);
+    const ledBefore = mirror.led === term;
+    if (leads && !ledBefore) this.#elected(node, mirror, term);
     mirror.led = leads ? term : 0;
     mirror.term = term;
     mirror.vote = vote;
-    if (commit > mirror.commit) this.#commit(node, mirror, commit, term);
+    if (commit <= mirror.commit) return;
+    if (leads && ledBefore && mirror.log[commit - 1]?.term !== term)
+      throw new Violation(
+        'Leader Completeness',
+        `node ${node} leads term ${term} and commits ${show(mirror.log[commit - 1])} by counting (§5.4.2)`,
+      );
+    this.#commit(node, mirror, commit, term);
   }
 
   #elected(node: number, mirror: Mirror, term: number): void {

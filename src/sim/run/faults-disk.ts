@@ -1,7 +1,7 @@
 /** Faults of disks. A node that says that its disk failed, is full or corrupt, and stops, does what it promised. */
 
 import type { SimNode } from '../cluster.js';
-import { type DiskStep, SIM_SECTOR } from '../disk.js';
+import { type DiskStep, SIM_SECTOR, type SimDisk } from '../disk.js';
 import type { SeededRandom } from '../random.js';
 import type { FaultKind, Heal } from './faults.js';
 import type { Stage } from './stage.js';
@@ -17,9 +17,10 @@ function failing(name: string, ...steps: readonly DiskStep[]): FaultKind {
       if (!node) return undefined;
       const step = steps[random.integer(0, steps.length - 1)]!;
       const forgive = stage.excuse(node, /ordered to fail/);
-      node.disk.fail(step, random.integer(1, 3), 'io');
+      const { disk } = node;
+      disk.fail(step, random.integer(1, 3), 'io');
       return () => {
-        node.disk.forgetFaults();
+        disk.forgetFaults();
         forgive();
         stage.revive(node);
       };
@@ -43,19 +44,38 @@ function fullDisk(stage: Stage, random: SeededRandom): Heal | undefined {
   const node = stage.running(random);
   if (!node) return undefined;
   const forgive = stage.excuse(node, /no space left/);
-  node.disk.capacity = usedBytes(node) + random.integer(0, 40_000);
+  const { disk } = node;
+  disk.capacity = usedBytes(node) + random.integer(0, 40_000);
   return () => {
-    node.disk.capacity = Number.POSITIVE_INFINITY;
+    disk.capacity = Number.POSITIVE_INFINITY;
     forgive();
     stage.revive(node);
   };
 }
 
-/** A bit of the part of a file that holds something, or of its first sectors. */
-function someBit(node: SimNode, path: string, random: SeededRandom): number {
+interface Bit {
+  readonly path: string;
+  readonly bit: number;
+}
+
+/** A bit of any of these files, or of their first sectors. */
+function somewhere(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | undefined {
+  const paths = files(node, pattern);
+  const path = paths[random.integer(0, paths.length - 1)];
+  if (path === undefined) return undefined;
   const { length } = node.disk.content(path);
   const end = random.chance(0.5) ? length : Math.min(length, 16 * SIM_SECTOR);
-  return random.integer(0, end * 8 - 1);
+  return { path, bit: random.integer(0, end * 8 - 1) };
+}
+
+/** A bit of what was written last: there, rot is most like a write that a crash cut short. */
+function newest(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | undefined {
+  if (random.chance(0.3)) return undefined;
+  const present = files(node, pattern);
+  const last = [...node.disk.lastWrites].findLast(([path]) => present.includes(path));
+  if (!last) return undefined;
+  const [path, { position, bytes }] = last;
+  return { path, bit: (position + random.integer(0, bytes - 1)) * 8 + random.integer(0, 7) };
 }
 
 /**
@@ -70,10 +90,10 @@ function bitFlip(name: string, pattern: RegExp): FaultKind {
       const paths = node ? files(node, pattern) : [];
       if (!node || paths.length === 0 || !stage.mayDamage(node)) return undefined;
       stage.crash(node, random.chance(0.5) ? 'kill' : 'tear');
-      const path = files(node, pattern)[random.integer(0, paths.length - 1)] ?? paths[0]!;
-      if (!node.disk.exists(path)) return () => stage.revive(node);
+      const place = newest(node, pattern, random) ?? somewhere(node, pattern, random);
+      if (!place) return () => stage.revive(node);
+      const { path, bit } = place;
       const before = node.disk.content(path);
-      const bit = someBit(node, path, random);
       stage.damage(node);
       stage.tell(`node ${node.id}`, `bit ${bit} of ${path} flips`);
       node.disk.flipBit(path, bit);
@@ -93,6 +113,27 @@ function bitFlip(name: string, pattern: RegExp): FaultKind {
   };
 }
 
+/**
+ * A disk that says it has what it does not have, until its machine loses power. What it then forgets, nobody can tell it: the node has
+ * promised things that it does not know of, and never comes back.
+ */
+function lying(name: string, begin: (disk: SimDisk, random: SeededRandom) => void): FaultKind {
+  return {
+    name,
+    inject: (stage, random) => {
+      const node = stage.running(random);
+      if (!node || !stage.mayDamage(node) || !random.chance(0.3)) return undefined;
+      begin(node.disk, random);
+      stage.damage(node);
+      stage.hold(node, name);
+      return () => {
+        stage.crash(node, random.chance(0.5) ? 'drop' : 'tear');
+        stage.lose(node);
+      };
+    },
+  };
+}
+
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
@@ -102,6 +143,11 @@ export const diskFaults: readonly FaultKind[] = [
   failing('write cut short', 'complete'),
   failing('sync error', 'sync', 'syncDir'),
   failing('create error', 'create', 'rename'),
+  failing('read error', 'read'),
+  lying('disk that lies', (disk) => {
+    disk.lying = () => true;
+  }),
+  lying('lost rename', (disk, random) => disk.loseRename(random.integer(1, 2))),
   { name: 'full disk', inject: fullDisk },
   {
     name: 'slow disk',
@@ -116,12 +162,32 @@ export const diskFaults: readonly FaultKind[] = [
     },
   },
   {
+    // What an old leader sent is still on its way to the disks when the next one begins.
+    name: 'slow disks at an election',
+    inject: (stage, random) => {
+      const before = stage.nodes.map((node) => node.diskDelayMs);
+      for (const node of stage.nodes) node.diskDelayMs = [20, random.between(100, 900)];
+      let leader: SimNode | undefined;
+      stage.world.schedule(random.between(200, 1_500), undefined, 'leader dies', () => {
+        leader = stage.nodes.find((node) => stage.leads(node));
+        if (leader) stage.crash(leader, 'kill');
+      });
+      return () => {
+        stage.nodes.forEach((node, at) => {
+          node.diskDelayMs = before[at]!;
+        });
+        if (leader) stage.revive(leader);
+      };
+    },
+  },
+  {
     name: 'stuck disk',
     inject: (stage, random) => {
       const node = stage.running(random);
       if (!node) return undefined;
-      node.disk.hold();
-      return () => node.disk.letGo();
+      const { disk } = node;
+      disk.hold();
+      return () => disk.letGo();
     },
   },
   bitFlip('bit flip in the log', /^wal-/),

@@ -46,8 +46,9 @@ function staleDisk(stage: Stage, random: SeededRandom): Heal | undefined {
   old.crash('drop');
   const right = node.disk;
   let over = false;
-  const watch = (peer: SimNode): void => {
-    if (peer !== node) putBack();
+  // Each start of the old disk raises its counter, until it passes that of the right one: it may be started once.
+  const watch = (crashed: SimNode): void => {
+    if (crashed !== node || node.disk === old) putBack();
   };
   const putBack = (): void => {
     if (over) return;

@@ -101,6 +101,7 @@ export const networkFaults: readonly FaultKind[] = [
   },
   {
     name: 'partition',
+    alarms: true,
     inject: (stage, random) => {
       const sides = groups(stage, random);
       return (
@@ -114,19 +115,21 @@ export const networkFaults: readonly FaultKind[] = [
   },
   {
     name: 'leader cut off',
-    inject: (stage) => {
+    alarms: true,
+    inject: (stage, random) => {
       const leader = leaderHost(stage);
       const rest = stage.nodes.map(({ host }) => host).filter((host) => host !== leader);
-      return leader && rest.length > 0
-        ? cut(
-            stage,
-            rest.flatMap((host) => both(leader, host)),
-          )
-        : undefined;
+      if (!leader || rest.length === 0) return undefined;
+      const ways = rest.flatMap((host) => both(leader, host));
+      const open = cut(stage, ways);
+      // Half of them end while the old leader may still believe that it leads.
+      if (random.chance(0.5)) stage.world.schedule(random.between(300, 900), undefined, 'leader is back', open);
+      return open;
     },
   },
   {
     name: 'deaf leader',
+    alarms: true,
     inject: (stage) => {
       const leader = leaderHost(stage);
       const rest = stage.nodes.map(({ host }) => host).filter((host) => host !== leader);
@@ -136,6 +139,29 @@ export const networkFaults: readonly FaultKind[] = [
             rest.map((host): Way => [host, leader]),
           )
         : undefined;
+    },
+  },
+  {
+    // A follower that has missed something is let in again at the moment that the leader goes.
+    name: 'laggard at an election',
+    alarms: true,
+    inject: (stage, random) => {
+      const followers = stage.nodes.filter((node) => node.host.up && !stage.leads(node));
+      const laggard = followers[random.integer(0, followers.length - 1)];
+      if (!laggard || stage.nodes.length < 3) return undefined;
+      const rest = stage.nodes.filter((node) => node !== laggard);
+      const open = cut(
+        stage,
+        rest.flatMap(({ host }) => both(laggard.host, host)),
+      );
+      return () => {
+        const leader = rest.find((node) => stage.leads(node));
+        if (leader) stage.crash(leader, 'kill');
+        open();
+        stage.world.schedule(random.between(300, 1_500), undefined, 'leader comes back', () => {
+          if (leader) stage.revive(leader);
+        });
+      };
     },
   },
   {

@@ -91,7 +91,7 @@ export const processFaults: readonly FaultKind[] = [
   { name: 'crash in recovery', inject: crashInRecovery },
   { name: 'stop', inject: (stage, random) => stop(stage, stage.running(random)) },
   { name: 'pause', inject: (stage, random) => pause(stage.running(random)) },
-  { name: 'pause of the leader', inject: (stage) => pause(leader(stage)[0]) },
+  { name: 'pause of the leader', alarms: true, inject: (stage) => pause(leader(stage)[0]) },
   {
     name: 'stalls',
     inject: (stage, random) => {

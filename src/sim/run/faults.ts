@@ -13,6 +13,8 @@ export interface FaultKind {
   readonly name: string;
   /** Counted by itself, when it takes effect, and not when it is injected. */
   readonly countsItself?: boolean;
+  /** While it lasts, reads are most likely to be stale. */
+  readonly alarms?: boolean;
   /** Lets it happen, with choices drawn from `random`; undefined when it cannot happen now. */
   inject(stage: Stage, random: SeededRandom): Heal | undefined;
 }

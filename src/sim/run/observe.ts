@@ -35,12 +35,16 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         const leads = raft.role === 'leader';
         if (leads) stage.leaders.add(node);
         else stage.leaders.delete(node);
+        const before = checker.lastOf(id);
         checker.appended(id, ready.entries.map(mark), raft.term, leads);
+        if (raft.vote === id) checker.granted(id, raft.term, id, before);
         for (const message of ready.messages) {
-          if (message.type === 'voted' && message.granted && !message.pre)
-            checker.granted(id, message.term, message.to);
+          const { type, to, term } = message;
+          if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);
+          if (type === 'voted' && message.granted && !message.pre) checker.granted(id, term, to, before);
+          if (type === 'append') checker.sent(id, to, term, message.prevIndex + message.entries.length);
+          if (type === 'appended' && message.ok) checker.vouched(id, to, term, message.index);
         }
-        if (raft.vote === id) checker.granted(id, raft.term, id);
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
       }),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),

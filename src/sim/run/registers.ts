@@ -28,7 +28,19 @@ export class Registers {
     const one = (): void => {
       if (--open === 0) done();
     };
-    for (let n = open; n > 0; n--) this.#operation(id, client, one);
+    for (let n = open; n > 0; n--) {
+      this.#operation(id, client, one);
+      if (this.#works.random.chance(0.1)) this.#constant(client);
+    }
+  }
+
+  /** What a node answers without looking anything up has its place among the replies all the same. */
+  #constant(client: SimClient): void {
+    const [line, wanted] = this.#works.random.chance(0.5) ? ['PING', 'PONG'] : ['GET', 'ERR syntax'];
+    client.send(line!, (reply) => {
+      if (reply !== undefined && !reply.startsWith(wanted!))
+        throw new Violation('replies', `${line} was answered ${reply}`);
+    });
   }
 
   #key(): string {
@@ -56,7 +68,7 @@ export class Registers {
       }
       done();
     };
-    if (this.#works.random.chance(0.15)) this.#inTransaction(client, lineOf(key, call), record);
+    if (this.#works.random.chance(0.15)) this.#inTransaction(lineOf(key, call), record);
     else client.send(lineOf(key, call), (reply) => record(reply, this.#outcome(reply)));
   }
 
@@ -65,24 +77,31 @@ export class Registers {
     return reply?.startsWith('ERR not-an-integer') ? 'acknowledged' : tally(this.#works.counts, reply);
   }
 
-  /** The command alone in a transaction: it happens with its COMMIT, and must be the same as without. */
+  /** The command alone in a transaction, on a connection of its own: it happens with its COMMIT, and must be the same as without. */
   #inTransaction(
-    client: SimClient,
     line: string,
     record: (reply: string | undefined, outcome: 'acknowledged' | 'refused' | 'unknown') => void,
   ): void {
-    let began: string | undefined;
-    let answer: string | undefined;
-    client.send('BEGIN', (reply) => {
-      began = reply;
-    });
-    client.send(line, (reply) => {
-      answer = reply;
-    });
-    client.send('COMMIT', (reply) => {
-      if (began !== 'OK') record(answer, this.#outcome(answer));
-      else if (reply === 'OK') record(answer, this.#outcome(answer));
-      else record(answer, reply?.startsWith('ERR conflict') ? 'refused' : tally(this.#works.counts, reply));
+    const { stage, random, counts } = this.#works;
+    const client = stage.cluster.client(stage.nodes[random.integer(0, stage.nodes.length - 1)]!);
+    client.send('BEGIN', (began) => {
+      if (began !== 'OK') {
+        client.close();
+        tally(counts, began);
+        record(began, 'refused');
+        return;
+      }
+      stage.cluster.clients.timers.after(random.between(0, 200), () => {
+        let answer: string | undefined;
+        client.send(line, (reply) => {
+          answer = reply;
+        });
+        client.send('COMMIT', (reply) => {
+          client.close();
+          if (reply === 'OK') record(answer, this.#outcome(answer));
+          else record(answer, reply?.startsWith('ERR conflict') ? 'refused' : tally(counts, reply));
+        });
+      });
     });
   }
 
@@ -90,9 +109,9 @@ export class Registers {
     const { random } = this.#works;
     const value = String(++this.#values);
     const r = random.float();
-    if (r < 0.45) return { kind: 'get' };
-    if (r < 0.65) return { kind: 'set', value };
-    if (r < 0.75) return { kind: 'incr', by: 1 };
+    if (r < 0.4) return { kind: 'get' };
+    if (r < 0.55) return { kind: 'set', value };
+    if (r < 0.7) return { kind: 'incr', by: 1 };
     if (r < 0.83) return { kind: 'del' };
     if (r < 0.92) return { kind: 'setnx', value };
     return { kind: 'cas', expected: String(Math.max(1, this.#values - random.integer(0, 12))), value };

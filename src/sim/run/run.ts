@@ -10,6 +10,7 @@ import { Violation } from '../check/violation.js';
 import { SimCluster, type SimNode } from '../cluster.js';
 import { SeededRandom } from '../random.js';
 import { faultKind } from './faults.js';
+import { Freshness } from './freshness.js';
 import { Lists } from './lists.js';
 import { observerFor } from './observe.js';
 import type { Plan, PlannedFault } from './plan.js';
@@ -21,6 +22,8 @@ import { textOf, type Works } from './worker.js';
 /** After the faults every request must be answered, and all replicas agree, within this. */
 const calmMs = 30_000;
 const sliceMs = 20;
+/** More events than this in a slice are a storm: nodes keep each other busy with nothing. */
+const stormEvents = 20_000;
 /** Keys asked for at once. */
 const readsAtOnce = 100;
 
@@ -53,6 +56,7 @@ class Run {
   readonly #registers: Registers;
   readonly #lists: Lists;
   readonly #singles: Singles;
+  readonly #freshness: Freshness;
   readonly #tell: (who: string, what: string) => void;
   readonly #heals = new Set<() => void>();
   #failure: Error | undefined;
@@ -72,6 +76,7 @@ class Run {
       },
     });
     this.#raft = new RaftChecker(plan.stores.length);
+    this.#stage.onLost = (node) => this.#raft.forget(node.id);
     this.#cluster.observe = (node) => this.#stage.observerOf(node) ?? observerFor(node, this.#raft, this.#stage);
     this.#works = {
       stage: this.#stage,
@@ -84,6 +89,7 @@ class Run {
     this.#registers = new Registers(this.#works);
     this.#lists = new Lists(this.#works);
     this.#singles = new Singles(this.#works);
+    this.#freshness = new Freshness(this.#works);
   }
 
   async run(): Promise<RunReport> {
@@ -104,7 +110,9 @@ class Run {
   async #go(ms: number): Promise<void> {
     const until = this.#cluster.world.now + ms;
     while (this.#cluster.world.now < until) {
-      await this.#cluster.world.go(Math.min(sliceMs, until - this.#cluster.world.now));
+      const { world } = this.#cluster;
+      world.mostEvents = world.events + stormEvents;
+      await world.go(Math.min(sliceMs, until - world.now));
       if (this.#failure) throw this.#failure;
     }
   }
@@ -130,6 +138,7 @@ class Run {
         return;
       }
       if (!kind.countsItself) this.#stage.count(fault.kind);
+      if (kind.alarms) this.#stage.onAlarm(fault.lasts);
       const end = (): void => {
         if (!this.#heals.delete(end)) return;
         this.#tell('fault', `${fault.number} ${fault.kind} ends`);
@@ -262,7 +271,12 @@ class Run {
       simulatedMs: world.now,
       traceHash: world.traceHash,
       faults: this.#stage.counts,
-      counts: { ...this.#works.counts, ...this.#lists.outcomes, ...this.#raft.counts },
+      counts: {
+        ...this.#works.counts,
+        ...this.#lists.outcomes,
+        ...this.#raft.counts,
+        'fresh reads': this.#freshness.reads,
+      },
     };
   }
 }

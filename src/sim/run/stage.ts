@@ -16,7 +16,7 @@ import type { World } from '../world.js';
 
 /** A node that stopped because of a fault is started again after so long. */
 const reviveMs = [200, 1_500] as const;
-const heardOfMs = 100;
+const heardOfMs = 6_000;
 
 export interface StageOptions {
   readonly cluster: SimCluster;
@@ -37,6 +37,10 @@ export class Stage {
   readonly rude = { vanishInCommit: 0, idleInTransaction: 0 };
   /** Nodes that lead, as far as was seen. */
   readonly leaders = new Set<SimNode>();
+  /** A time has come in which reads are most likely to be stale, for so long. */
+  onAlarm: (ms: number) => void = () => {};
+  /** Called when a node's disk has forgotten what it acknowledged. */
+  onLost: (node: SimNode) => void = () => {};
   /** Called before a node goes down, for whatever reason. */
   readonly onCrash = new Set<(node: SimNode) => void>();
   readonly #random: SeededRandom;
@@ -165,6 +169,7 @@ export class Stage {
   /** Its disk forgot what it acknowledged: it never comes back. */
   lose(node: SimNode): void {
     this.#lost.add(node);
+    this.onLost(node);
     this.tell(`node ${node.id}`, 'has a disk that forgot what it promised, and does not come back');
   }
 

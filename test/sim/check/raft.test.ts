@@ -46,9 +46,9 @@ describe('the Raft checker', () => {
     begin([], [], []);
     lead(1, 1);
     expect(found(() => lead(2, 1))).toBe('Election Safety');
-    checker.granted(3, 1, 1);
+    checker.granted(3, 1, 1, checker.lastOf(3));
     checker.began(3, [], 1, 1);
-    expect(found(() => checker.granted(3, 1, 2))).toBe('Election Safety');
+    expect(found(() => checker.granted(3, 1, 2, checker.lastOf(3)))).toBe('Election Safety');
   });
 
   it('finds a leader that takes entries back', () => {
@@ -91,10 +91,47 @@ describe('the Raft checker', () => {
     expect(found(() => lead(1, 1, 1))).toBe('commit durability');
   });
 
-  it('finds a commit of an older term by counting when the entry is replaced afterwards', () => {
+  it('finds a commit of an older term by counting', () => {
     begin(log(1, 2), log(1, 2), log(1, 3));
-    lead(1, 4, 2);
-    expect(found(() => lead(3, 5))).toBe('Leader Completeness');
+    lead(1, 4);
+    expect(found(() => lead(1, 4, 2))).toBe('Leader Completeness');
+  });
+
+  it('finds a vote for a log that is behind the voter’s own', () => {
+    begin(log(1, 1), log(1), log(1, 2));
+    checker.asked(2, 3, 1, 1);
+    expect(found(() => checker.granted(1, 3, 2, checker.lastOf(1)))).toBe('Leader Completeness');
+    checker.asked(1, 4, 2, 1);
+    expect(found(() => checker.granted(3, 4, 1, checker.lastOf(3)))).toBe('Leader Completeness');
+    expect(found(() => checker.granted(2, 4, 1, checker.lastOf(2)))).toBe('nothing');
+  });
+
+  it('lets an empty log grow in the step in which a vote is given', () => {
+    begin([], [], []);
+    checker.asked(2, 1, 0, 0);
+    checker.appended(1, [entry(1, 1)], 1, false);
+    expect(found(() => checker.granted(1, 1, 2, undefined))).toBe('nothing');
+  });
+
+  it('lets a log grow in the step in which a vote is given', () => {
+    begin(log(1), log(1), log(1));
+    checker.asked(2, 3, 1, 1);
+    const before = checker.lastOf(1);
+    checker.appended(1, [entry(2, 3)], 3, false);
+    expect(found(() => checker.granted(1, 3, 2, before))).toBe('nothing');
+  });
+
+  it('finds a follower that vouches for what its disk or the leader does not have', () => {
+    begin(log(1, 1), log(1, 1), log(1));
+    lead(1, 2);
+    checker.appended(1, [entry(3, 2)], 2, true);
+    expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('Log Matching');
+    checker.sent(1, 2, 2, 3);
+    checker.sent(1, 3, 2, 3);
+    expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('nothing');
+    expect(found(() => checker.vouched(3, 1, 2, 2))).toBe('log durability');
+    checker.began(3, log(1, 1, 1), 1, 0);
+    expect(found(() => checker.vouched(3, 1, 2, 3))).toBe('Log Matching');
   });
 
   it('finds what a disk has lost, unless the disk is known to have lied', () => {
