@@ -10,6 +10,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
 import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
+import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
 import * as values from './values.js';
 
@@ -191,6 +192,7 @@ function nodeOptions(flags: NodeFlags) {
     electionMs: election,
     transactionIdleMs: flags.transactionTimeout,
     memoryLimitBytes: flags.memoryLimit,
+    maxConnections: connectionLimit(),
     logLevel: flags.logLevel,
   };
 }
