@@ -8,8 +8,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
-import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
+import {
+  type Address,
+  defaultAddress,
+  formatAddress,
+  isLoopback,
+  isWildcard,
+  parseAddress,
+} from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
+import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
 import * as values from './values.js';
 
@@ -30,6 +38,16 @@ const reconnectFlag = () =>
     .argParser(values.duration(0, 3_600_000))
     .default(5_000, '5s');
 
+/** `distributed help cli` is `distributed cli --help`. */
+function spellOut(program: Command, argv: readonly string[]): readonly string[] {
+  const [node, script, first, ...rest] = argv;
+  if (first !== 'help') return argv;
+  const [name] = rest;
+  if (name !== undefined && !program.commands.some((command) => command.name() === name))
+    throw new CliError(`unknown command '${name}'; distributed --help lists the commands`, 2);
+  return [node!, script!, ...rest, '--help'];
+}
+
 /** Runs the command line; resolves with the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
@@ -37,7 +55,8 @@ export async function run(argv: readonly string[]): Promise<number> {
     exitCode = code;
   };
   try {
-    await makeProgram(finish).parseAsync(argv);
+    const program = makeProgram(finish);
+    await program.parseAsync(spellOut(program, argv));
     return exitCode;
   } catch (error) {
     // Commander has told its own errors already; asking for help or the version is none.
@@ -52,6 +71,13 @@ function version(): string {
   return String(version);
 }
 
+/** Commander's errors in fewer words. */
+function plainly(text: string): string {
+  return text
+    .replace(/^error: /, '')
+    .replace(/^command-argument value ('.*') is invalid for argument '\w+'\./, '$1 is invalid.');
+}
+
 function makeProgram(finish: (code: number) => void): Command {
   const program = new Command('distributed');
   program
@@ -62,7 +88,7 @@ function makeProgram(finish: (code: number) => void): Command {
     .version(version())
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text) => tell(text.replace(/^error: /, '')) });
+    .configureOutput({ outputError: (text) => tell(plainly(text)) });
   addUp(program, finish);
   addCli(program, finish);
   addStatus(program, finish);
@@ -105,7 +131,7 @@ flags, says which cluster it belongs to once it does.
 
 Each flag can be given by its environment variable; the flag wins.
 Exit codes: 0 stopped as told; 1 an error, told in one line; 2 a wrong use of the program.
-'distributed COMMAND --help' tells more of a command.`;
+'distributed help COMMAND' tells more of a command.`;
 
 function addNode(program: Command, finish: (code: number) => void): void {
   const defaults = defaultNodeOptions;
@@ -142,7 +168,7 @@ function addNode(program: Command, finish: (code: number) => void): void {
     )
     .addOption(
       flag('--memory-limit <size>', 'most bytes of data, for a new cluster; 0: none')
-        .argParser(values.size(0, 4 * 1024 ** 3))
+        .argParser(values.size(1024 ** 2, 4 * 1024 ** 3, 'none'))
         .default(defaults.memoryLimitBytes, '2GiB'),
     )
     .addOption(logFlag().default('info'))
@@ -159,10 +185,27 @@ function addNode(program: Command, finish: (code: number) => void): void {
     });
 }
 
-/** A switch from the environment is on unless its value says no. */
+const switchValues: Readonly<Record<string, boolean>> = {
+  '': false,
+  0: false,
+  false: false,
+  no: false,
+  1: true,
+  true: true,
+  yes: true,
+};
+
+/** A switch from the environment says yes or no; nothing else is taken for either. */
 function isOn(command: Command, name: 'insecure'): boolean {
   if (command.getOptionValueSource(name) !== 'env') return command.getOptionValue(name) === true;
-  return !['', '0', 'false', 'no', 'off'].includes((process.env.DISTRIBUTED_INSECURE ?? '').toLowerCase());
+  const text = process.env.DISTRIBUTED_INSECURE ?? '';
+  const on = switchValues[text.toLowerCase()];
+  if (on === undefined)
+    throw new CliError(
+      `'${text}' from env 'DISTRIBUTED_INSECURE' is invalid. It should be 1, true or yes; or 0, false, no or empty.`,
+      2,
+    );
+  return on;
 }
 
 /** Checks what one flag alone cannot tell. */
@@ -191,6 +234,7 @@ function nodeOptions(flags: NodeFlags) {
     electionMs: election,
     transactionIdleMs: flags.transactionTimeout,
     memoryLimitBytes: flags.memoryLimit,
+    maxConnections: connectionLimit(),
     logLevel: flags.logLevel,
   };
 }
@@ -248,6 +292,20 @@ function addUp(program: Command, finish: (code: number) => void): void {
 
 // ── Clients ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const nodesToTry =
+  'nodes to try, as host:port (default: those in DISTRIBUTED_PEERS, else 127.0.0.1:8080, 8081 and 8082)';
+
+/** The members that the environment lists, else those of `distributed up`. */
+function defaultAddresses(): readonly Address[] {
+  const list = process.env.DISTRIBUTED_PEERS;
+  if (!list) return [8080, 8081, 8082].map((port) => ({ ...defaultAddress, port }));
+  try {
+    return values.peers(list).map((peer) => parseAddress(peer.address));
+  } catch (error) {
+    throw new CliError(`'${list}' from env 'DISTRIBUTED_PEERS' is invalid. ${(error as Error).message}`, 2);
+  }
+}
+
 interface CliFlags {
   readonly timeout: number;
   readonly reconnect: number;
@@ -278,13 +336,13 @@ function addCli(program: Command, finish: (code: number) => void): void {
     .command('cli')
     .summary('talk to a cluster, on a terminal or from a pipe')
     .description('Sends commands to a cluster and prints the replies.')
-    .argument('[addresses...]', 'nodes to try, as host:port (default: 127.0.0.1:8080)', values.addresses)
+    .argument('[addresses...]', nodesToTry, values.addresses)
     .addOption(timeoutFlag())
     .addOption(reconnectFlag())
     .addHelpText('after', cliHelp)
     .action(async (given: readonly Address[], flags: CliFlags) => {
       const { runCli } = await import('./cli.js');
-      const addresses = given.length > 0 ? given : [defaultAddress];
+      const addresses = given.length > 0 ? given : defaultAddresses();
       finish(await runCli({ addresses, timeoutMs: flags.timeout, reconnectMs: flags.reconnect }));
     });
 }
@@ -300,12 +358,12 @@ function addStatus(program: Command, finish: (code: number) => void): void {
     .command('status')
     .summary('show the members of a cluster')
     .description('Asks a node who the members of its cluster are, then each of them how it is.')
-    .argument('[addresses...]', 'nodes to try, as host:port (default: 127.0.0.1:8080)', values.addresses)
+    .argument('[addresses...]', nodesToTry, values.addresses)
     .option('--json', 'print JSON')
     .addHelpText('after', statusHelp)
     .action(async (given: readonly Address[], flags: { readonly json?: boolean }) => {
       const { runStatus } = await import('./status.js');
-      const addresses = given.length > 0 ? given : [defaultAddress];
+      const addresses = given.length > 0 ? given : defaultAddresses();
       finish(await runStatus(addresses, flags.json === true, (text) => process.stdout.write(text), tell));
     });
 }

@@ -22,3 +22,21 @@ export function onSignals(stop: () => void, force: () => void): () => void {
     for (const name of names) process.off(name, handler);
   };
 }
+
+/** How often to look for the parent. */
+const lookMs = 500;
+
+/**
+ * Calls `gone` when the shell that npm started this program by has ended: npm passes SIGTERM on to that shell alone, and a
+ * shell does not pass it on. Elsewhere a parent may go as it likes: a program in the background outlives its shell.
+ */
+export function onOrphaned(gone: () => void): void {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    gone();
+  }, lookMs);
+  timer.unref();
+}

@@ -1,6 +1,7 @@
 /**
  * The CLI on a terminal: a prompt, a line, its reply. Readline edits and completes; this adds history that lasts, dim
- * hints behind the cursor, notes that do not tear the line being typed, and Ctrl-C, which drops the line, or stops waiting.
+ * hints behind the cursor, notes that do not tear the line being typed, Ctrl-C, which drops the line, or stops waiting, and
+ * Ctrl-Z, which stops the whole job (npx and its shell too), to be continued by the shell's `fg`.
  *
  * One line is under way at a time; what is typed or pasted meanwhile waits its turn.
  */
@@ -14,11 +15,16 @@ export interface TerminalOptions extends SessionOptions {
   readonly input: ReadStream;
   readonly output: WriteStream;
   readonly historyPath: string | undefined;
-  /** Ctrl-C on an empty line leaves, as where it should stop a whole cluster. Else it only gives a new prompt. */
-  readonly interruptLeaves?: boolean;
+  /**
+   * Leaving stops a cluster: Ctrl-C on an empty line does it, where it else gives a new prompt, and Ctrl-Z does nothing, for
+   * the nodes would run on behind a program that is stopped.
+   */
+  readonly wholeCluster?: boolean;
 }
 
 const prompt = '> ';
+/** What people type out of habit, and what they mean. */
+const habits: Readonly<Record<string, string>> = { '?': 'HELP', exit: 'QUIT' };
 const dim = '\x1b[2m';
 const plain = '\x1b[0m';
 const eraseBehind = '\x1b[K';
@@ -71,6 +77,8 @@ export class Terminal {
     this.#readline = readline;
     readline.on('line', (line) => this.#entered(line));
     readline.on('SIGINT', () => this.#interrupted());
+    readline.on('SIGTSTP', () => this.#suspend());
+    process.on('SIGCONT', this.#continued);
     readline.on('close', () => this.#ended());
     // Before readline handles a key the hint goes, and after it a new one is drawn.
     input.prependListener('keypress', this.#onKey);
@@ -89,6 +97,7 @@ export class Terminal {
     if (this.#ending) return;
     this.#ending = true;
     this.#options.input.off('keypress', this.#onKey);
+    process.off('SIGCONT', this.#continued);
     this.#session.close();
     this.#readline?.close();
     this.#options.input.pause();
@@ -110,9 +119,10 @@ export class Terminal {
         return;
       }
       if (line.trim() === '') continue;
+      const command = habits[line.trim().toLowerCase()] ?? line;
       this.#busy = true;
-      this.#forPeople = /^\s*help\b/i.test(line);
-      this.#session.send(Buffer.from(line));
+      this.#forPeople = /^\s*help\b/i.test(command);
+      this.#session.send(Buffer.from(command));
     }
   }
 
@@ -127,7 +137,7 @@ export class Terminal {
   #interrupted(): void {
     const readline = this.#readline!;
     this.#waiting.length = 0;
-    if (this.#options.interruptLeaves && !this.#busy && readline.line === '') {
+    if (this.#options.wholeCluster && !this.#busy && readline.line === '') {
       this.#options.output.write('^C\n');
       this.close();
       return;
@@ -138,6 +148,28 @@ export class Terminal {
     if (this.#busy) this.#session.interrupt();
     else readline.prompt();
   }
+
+  /** Ctrl-Z. */
+  #suspend(): void {
+    if (this.#options.wholeCluster) {
+      this.note('Ctrl-Z would leave the nodes running unattended; Ctrl-C or Ctrl-D stops all');
+      return;
+    }
+    this.#options.input.setRawMode(false);
+    this.#options.output.write('^Z\n');
+    // Stops here, until the shell continues the job; where there is no shell to do so, the system ignores it.
+    process.kill(0, 'SIGTSTP');
+    setImmediate(this.#continued);
+  }
+
+  /** Whoever had the terminal meanwhile may have left it in another mode: off and on again sets it for certain. */
+  readonly #continued = (): void => {
+    if (this.#ending) return;
+    this.#options.input.setRawMode(false);
+    this.#options.input.setRawMode(true);
+    this.#session.resume();
+    if (!this.#busy) this.#readline?.prompt(true);
+  };
 
   /** Ctrl-D. */
   #ended(): void {

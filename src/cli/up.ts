@@ -2,7 +2,7 @@
 import { parseAddress } from '../client/address.js';
 import type { LogLevel } from '../node/options.js';
 import { historyPath } from './history.js';
-import { onSignals } from './signals.js';
+import { onOrphaned, onSignals } from './signals.js';
 import { Supervisor } from './supervisor.js';
 import { Terminal } from './terminal.js';
 
@@ -38,6 +38,7 @@ export async function runUp(options: UpOptions): Promise<number> {
     supervisor.kill();
     process.exit(1);
   });
+  onOrphaned(stop);
   try {
     await Promise.race([supervisor.start(), stopRequested]);
     if (interactive) {
@@ -64,6 +65,6 @@ function makeTerminal(options: UpOptions, addresses: readonly string[]): Termina
     input: process.stdin,
     output: process.stdout,
     historyPath: historyPath(),
-    interruptLeaves: true,
+    wholeCluster: true,
   });
 }

@@ -47,15 +47,24 @@ const bytes: Readonly<Record<string, number>> = {
   gib: 1024 ** 3,
 };
 
-/** A size such as 1000000, 512MiB or 2GiB, as bytes in a range. */
-export function size(min: number, max: number): (text: string) => number {
+/** A size such as 1000000, 512MiB or 2GiB, as bytes in a range; 0 too where it stands for `none`. */
+export function size(min: number, max: number, zero?: 'none'): (text: string) => number {
   return (text) => {
     const match = /^(\d{1,15}(?:\.\d{1,3})?)(|b|[kmg]i?b)$/i.exec(text);
     const value = match ? Math.floor(Number(match[1]) * bytes[match[2]!.toLowerCase()]!) : Number.NaN;
+    if (value === 0 && zero) return 0;
     if (!(value >= min && value <= max))
-      throw new InvalidArgumentError(`It should be a size from ${min} to ${max} bytes, such as 512MiB or 2GiB.`);
+      throw new InvalidArgumentError(
+        `It should be a size from ${inUnits(min)} to ${inUnits(max)}${zero ? `, or 0 for ${zero}` : ''}.`,
+      );
     return value;
   };
+}
+
+/** 1048576 as 1MiB: as people write it. */
+function inUnits(size: number): string {
+  const unit = ['GiB', 'MiB', 'KiB'].find((name) => size > 0 && size % bytes[name.toLowerCase()]! === 0);
+  return unit ? `${size / bytes[unit.toLowerCase()]!}${unit}` : `${size} ${size === 1 ? 'byte' : 'bytes'}`;
 }
 
 /** A range of times such as 400-800, as milliseconds. */

@@ -8,7 +8,9 @@ export interface Address {
 export const defaultAddress: Address = { host: '127.0.0.1', port: 8080 };
 
 /** A text that is no address; the message says what would be one. */
-export class AddressError extends Error {}
+export class AddressError extends Error {
+  override readonly name = 'AddressError';
+}
 
 /** Reads `host:port`; throws AddressError. */
 export function parseAddress(text: string): Address {
@@ -27,4 +29,9 @@ export function formatAddress({ host, port }: Address): string {
 /** Whether only programs of this machine can reach the host. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+/** Whether the host stands for every address of this machine: nobody can be told to connect to it. */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
 }

@@ -19,7 +19,9 @@ export { type Address, AddressError, defaultAddress, formatAddress, parseAddress
 export { type Reply, ServerError, type Word } from './words.js';
 
 /** The connection ended before the reply came: what became of the request is unknown. */
-export class ConnectionLost extends Error {}
+export class ConnectionLost extends Error {
+  override readonly name = 'ConnectionLost';
+}
 
 interface Waiting {
   readonly resolve: (line: string) => void;
@@ -47,9 +49,11 @@ export class Client {
     });
   }
 
-  /** Sends a line as it stands (without its newline) and resolves with the line of reply, whatever it is. */
-  line(text: string): Promise<string> {
-    return this.#send(Buffer.from(`${text}\n`));
+  /** Sends a line as it stands (without its newline) and resolves with the line of reply, whatever it is. One line: TypeError for more. */
+  async line(text: string): Promise<string> {
+    if (typeof text !== 'string' || text.includes('\n'))
+      throw new TypeError('line takes a string without a newline; send several lines one by one');
+    return await this.#send(Buffer.from(`${text}\n`));
   }
 
   /** Sends a command and resolves with its result. Rejects with ServerError or ConnectionLost. */

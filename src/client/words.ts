@@ -9,15 +9,22 @@ export type Word = string | Uint8Array;
 /** Blanks separate words, a newline ends the line, and a leading quote changes how a word is read. */
 const needsQuotes = /^$|^"|[\s\x00-\x1f\x7f]/;
 
-/** One command as a line, newline included. */
+/** One command as a line, newline included. Throws TypeError for what is no word. */
 export function encodeLine(words: readonly Word[]): Buffer {
   const parts: Buffer[] = [];
   for (const word of words) {
     if (parts.length > 0) parts.push(blank);
-    parts.push(typeof word === 'string' ? Buffer.from(encodeString(word)) : encodeBytes(word));
+    if (typeof word === 'string') parts.push(Buffer.from(encodeString(word)));
+    else if (word instanceof Uint8Array) parts.push(encodeBytes(word));
+    else throw new TypeError(`a key or value is a string or a Uint8Array, not ${kindOf(word)}`);
   }
   parts.push(lineEnd);
   return Buffer.concat(parts);
+}
+
+/** For callers without types. */
+function kindOf(value: unknown): string {
+  return value === null ? 'null' : typeof value;
 }
 
 const blank = Buffer.from(' ');
@@ -53,6 +60,7 @@ export type Reply =
 
 /** An `ERR` (nothing happened) or `UNKNOWN` (it may have, or may still happen) of the server's. */
 export class ServerError extends Error {
+  override readonly name = 'ServerError';
   readonly code: string;
   /** Whether nothing happened: false for UNKNOWN. */
   readonly definite: boolean;

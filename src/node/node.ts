@@ -101,18 +101,22 @@ export class Node {
     this.#logTime = new LogTime(env.clock, log);
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
-    this.sessions = new Sessions(store, {
-      wake: () => this.wake(),
-      peer: (socket, first) => parts.transport().accept(socket, first),
-      control: (code) => controlReply(code, this),
-      applied: (sequence) => this.#outbox.decided(sequence),
-      gap: () => {
-        this.#outbox.sendAgain();
-        this.wake();
+    this.sessions = new Sessions(
+      store,
+      {
+        wake: () => this.wake(),
+        peer: (socket, first) => parts.transport().accept(socket, first),
+        control: (code) => controlReply(code, this),
+        applied: (sequence) => this.#outbox.decided(sequence),
+        gap: () => {
+          this.#outbox.sendAgain();
+          this.wake();
+        },
+        guard: (action, argument) => this.#guardWith(action, argument),
+        after: (ms, action) => env.timers.after(ms, action),
       },
-      guard: (action, argument) => this.#guardWith(action, argument),
-      after: (ms, action) => env.timers.after(ms, action),
-    });
+      parts.options.maxConnections,
+    );
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
     this.#ticker = this.#makeTicker();

@@ -26,6 +26,8 @@ export interface NodeOptions {
   readonly transactionIdleMs: number;
   /** The replicated limit of logical bytes that a new cluster begins with. */
   readonly memoryLimitBytes: number;
+  /** Most clients that are connected at once; those beyond it are answered `ERR busy`. Each takes a descriptor. */
+  readonly maxConnections: number;
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
@@ -45,6 +47,7 @@ export const defaultNodeOptions = {
   electionMs: [400, 800],
   transactionIdleMs: 30_000,
   memoryLimitBytes: 2 * 1024 ** 3,
+  maxConnections: 10_000,
 } as const;
 
 /** A reason not to start, or to stop: one line, meant for the user. */

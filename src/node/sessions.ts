@@ -2,6 +2,9 @@
  * Clients' sockets and the store's slots: sniffs what a new connection speaks, feeds the store, writes what it answers,
  * and holds back a client that sends without reading.
  *
+ * Sockets are bounded, for each takes a descriptor, and a node without one left for its log must stop. Above the bound a few
+ * more are heard for a moment, because one may be a peer, which is never refused; a client among them is told `ERR busy`.
+ *
  * Invariants: a socket is read only while neither the store holds its slot nor its own output is clogged; replies leave in the
  * order in which the store gives them out; after `close` nothing is written to a slot's socket.
  */
@@ -13,6 +16,11 @@ import { type Store, StoreEvent, type StoreSink } from '../store/store.js';
 const cloggedBytes = 1_048_576;
 /** A client that has let so much of its replies pile up does not read: it is cut off, before it takes the node's memory. Far above what a client that reads ever lets wait. */
 const abandonedBytes = 268_435_456;
+/** Connections beyond the bound that may be heard at once; those beyond are closed unheard. */
+const overtime = 16;
+/** Beyond the bound, a connection that says nothing for so long is refused. */
+const overtimeMs = 1_000;
+const busy = 'ERR busy this node serves as many connections as it can; try another';
 /** A client that has been sent FIN may take this long to close. */
 const lingerMs = 10_000;
 /** Replies up to this length go by way of one buffer for all. */
@@ -28,8 +36,10 @@ interface Session {
   held: boolean;
   clogged: boolean;
   ended: boolean;
-  /** Runs from the FIN on: a client that never closes is closed. */
+  /** Runs from the FIN on, and beyond the bound until the first bytes: a client that never closes is closed. */
   linger: Timer | undefined;
+  /** It came when there were as many as may be. */
+  readonly excess: boolean;
 }
 
 export interface SessionHost {
@@ -49,6 +59,7 @@ export interface SessionHost {
 export class Sessions implements StoreSink {
   readonly #store: Store;
   readonly #host: SessionHost;
+  readonly #most: number;
   readonly #bySlot: (Session | undefined)[] = [];
   readonly #all = new Set<Session>();
   /** Events of the drain under way, three numbers each: acting on one may call the store, which is busy handing them out. */
@@ -60,9 +71,11 @@ export class Sessions implements StoreSink {
   #copies = Buffer.alloc(shortReplyBytes);
   #copy = this.#copies.subarray(0, 0);
 
-  constructor(store: Store, host: SessionHost) {
+  /** `most`: clients that may be connected at once. */
+  constructor(store: Store, host: SessionHost, most: number) {
     this.#store = store;
     this.#host = host;
+    this.#most = most;
   }
 
   get size(): number {
@@ -70,7 +83,7 @@ export class Sessions implements StoreSink {
   }
 
   accept(socket: Socket): void {
-    if (this.#stopping) {
+    if (this.#stopping || this.#all.size >= this.#most + overtime) {
       socket.destroy();
       return;
     }
@@ -82,8 +95,10 @@ export class Sessions implements StoreSink {
       clogged: false,
       ended: false,
       linger: undefined,
+      excess: this.#all.size >= this.#most,
     };
     this.#all.add(session);
+    if (session.excess) session.linger = this.#host.after(overtimeMs, () => this.#refuse(session, busy));
     const { guard } = this.#host;
     // Made once: there is no closure a chunk.
     const data = (bytes: Uint8Array): void =>
@@ -113,6 +128,7 @@ export class Sessions implements StoreSink {
         session.head = head;
         return;
       case 'peer':
+        session.linger?.cancel();
         this.#all.delete(session);
         this.#host.peer(session.socket, head);
         return;
@@ -125,11 +141,13 @@ export class Sessions implements StoreSink {
   }
 
   #begin(session: Session, head: Uint8Array): void {
-    session.slot = this.#store.open();
+    const refused = session.excess && this.#all.size > this.#most;
+    if (!refused) session.slot = this.#store.open();
     if (session.slot < 0) {
-      this.#refuse(session, 'ERR busy this node serves as many connections as it can; try another');
+      this.#refuse(session, busy);
       return;
     }
+    session.linger?.cancel();
     this.#bySlot[session.slot] = session;
     this.#feed(session, head);
   }
@@ -141,9 +159,10 @@ export class Sessions implements StoreSink {
 
   #sendFin(session: Session): void {
     session.ended = true;
+    session.linger?.cancel();
     session.socket.resume();
     session.socket.end();
-    session.linger = this.#host.after(lingerMs, () => session.socket.destroy());
+    session.linger = this.#host.after(session.excess ? overtimeMs : lingerMs, () => session.socket.destroy());
   }
 
   #feed(session: Session, bytes: Uint8Array): void {
@@ -157,7 +176,7 @@ export class Sessions implements StoreSink {
     // A first line that never became whole is still a client's line, cut short.
     if (session.slot < 0 && session.head) this.#begin(session, session.head);
     if (session.slot < 0) {
-      this.#sendFin(session);
+      if (!session.ended) this.#sendFin(session);
       return;
     }
     this.#store.finish(session.slot);

@@ -36,7 +36,10 @@ describe('a wrong use is told in one line and ends with 2', () => {
     ['--store rust', /Allowed choices are wasm, js\.$/],
     ['--log-level loud', /Allowed choices are debug, info, warn, error\.$/],
     ['--request-timeout soon', /It should be a time from 10ms to 3600000ms, such as 500ms or 5s\.$/],
-    ['--memory-limit lots', /It should be a size from 0 to 4294967296 bytes, such as 512MiB or 2GiB\.$/],
+    ['--memory-limit lots', /It should be a size from 1MiB to 4GiB, or 0 for none\.$/],
+    ['--memory-limit 1KiB', /It should be a size from 1MiB to 4GiB, or 0 for none\.$/],
+    ['bench store --value-size 2GiB', /It should be a size from 1 byte to 1MiB\.$/],
+    ['help frobnicate', /^distributed: unknown command 'frobnicate'; distributed --help lists the commands$/],
     ['--election 400', /It should be a range of milliseconds from 10 to 600000, such as 400-800\.$/],
     ['--election 800-400', /It should be a range of milliseconds/],
     ['--election 150-300', /^distributed: --election must begin at 200 or more, twice --heartbeat, not at 150$/],
@@ -55,7 +58,10 @@ describe('a wrong use is told in one line and ends with 2', () => {
       '--id 2 --peers 1=127.0.0.1:8080,2=127.0.0.1:8081',
       /^distributed: --peers says that node 2 is at 127\.0\.0\.1:8081, but --port is 8080$/,
     ],
-    ['cli nowhere', /"nowhere" is not an address; it should be host:port, such as 127\.0\.0\.1:8080\.$/],
+    [
+      'cli nowhere',
+      /^distributed: 'nowhere' is invalid\. "nowhere" is not an address; it should be host:port, such as 127\.0\.0\.1:8080\.$/,
+    ],
     ['cli --port 8080', /unknown option '--port'/],
     ['status 127.0.0.1:0', /is not an address/],
     ['up --ports 8080,8080', /A port is there twice\.$/],
@@ -107,10 +113,29 @@ describe('every flag can be given by the environment', () => {
     expect(stderr).toMatch(/node 7, which this is/);
   });
 
-  it('and a switch that says no is off', async () => {
-    const { code, stderr } = await distributed('--host 0.0.0.0', { DISTRIBUTED_INSECURE: 'false' });
+  it.each(['false', '0', 'No', ''])('and a switch that says no (%j) is off', async (no) => {
+    const { code, stderr } = await distributed('--host 0.0.0.0', { DISTRIBUTED_INSECURE: no });
     expect(code).toBe(2);
     expect(stderr).toMatch(/--insecure/);
+  });
+
+  it('and a switch that says neither is refused', async () => {
+    const { code, stderr } = await distributed('--host 0.0.0.0', { DISTRIBUTED_INSECURE: 'banana' });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^distributed: 'banana' from env 'DISTRIBUTED_INSECURE' is invalid\. [^\n]*\n$/);
+  });
+
+  it.each(['cli', 'status'])('and %s tries the members that it lists', async (command) => {
+    const peers = '1=127.0.0.1:1,2=127.0.0.1:2';
+    const { code, stderr } = await distributed(command, { DISTRIBUTED_PEERS: peers });
+    expect(code).toBe(1);
+    expect(stderr).toBe(
+      'distributed: no node answers: 127.0.0.1:1: connection refused; 127.0.0.1:2: connection refused\n',
+    );
+    expect(await distributed(command, { DISTRIBUTED_PEERS: 'x' })).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/'DISTRIBUTED_PEERS' is invalid/),
+    });
   });
 });
 
@@ -129,6 +154,11 @@ describe('--help', () => {
     expect(stdout).toMatch(/Examples:|Exit codes/);
   });
 
+  it('is what help tells too', async () => {
+    expect(await distributed('help')).toEqual(await distributed('--help'));
+    expect(await distributed('help bench store')).toEqual(await distributed('bench store --help'));
+  });
+
   it('tells the defaults', async () => {
     const told = async (command: string) => (await distributed(`${command} --help`)).stdout.replace(/\s+/g, ' ');
     const node = await told('');
@@ -140,7 +170,8 @@ describe('--help', () => {
       ['--store', '"wasm"'],
     ])
       expect(node).toMatch(new RegExp(`${name} [^)]*\\(.*?default: ${value}, env: `));
-    for (const command of ['cli', 'status']) expect(await told(command)).toContain('(default: 127.0.0.1:8080)');
+    for (const command of ['cli', 'status'])
+      expect(await told(command)).toMatch(/default: those in DISTRIBUTED_PEERS, else 127\.0\.0\.1:8080, 8081 and 8082/);
     const store = await told('bench store');
     for (const text of ['--keys <n> keys in the store (default: 200000)', '(default: 100)', '(default: 0.3)'])
       expect(store).toContain(text);

@@ -11,9 +11,11 @@ export class PseudoTerminal {
   output = '';
   exitCode: number | null | undefined;
 
-  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string) {
-    const command = ['exec', process.execPath, program, ...args].map((word, i) => (i === 0 ? word : quoted(word)));
-    this.child = spawn('script', ['-qefc', `stty cols 100 rows 40; ${command.join(' ')}`, '/dev/null'], {
+  /** The program with these arguments; with `shell`, a shell that runs it as a job first and then takes what is typed. */
+  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string, shell = false) {
+    const command = [process.execPath, program, ...args].map(quoted).join(' ');
+    const run = shell ? `PS1='$ ' exec bash --norc --noprofile -i` : `exec ${command}`;
+    this.child = spawn('script', ['-qefc', `stty cols 100 rows 40; ${run}`, '/dev/null'], {
       stdio: ['pipe', 'pipe', 'inherit'],
       cwd,
       env: { ...process.env, TERM: 'xterm', SHELL: '/bin/sh', ...env },
@@ -22,6 +24,7 @@ export class PseudoTerminal {
       this.output += text;
     });
     this.child.stdin!.on('error', () => {});
+    if (shell) this.type(`${command}\n`);
     this.exited = new Promise((resolve) =>
       this.child.once('close', (code) => {
         this.exitCode = code;

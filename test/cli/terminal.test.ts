@@ -176,6 +176,48 @@ describe('the CLI on a terminal', () => {
     expect(second!.received).toEqual([]);
   });
 
+  it('stops on Ctrl-Z, and goes on at once when the shell continues it', async () => {
+    const [node] = await fakes(1);
+    const terminal = new PseudoTerminal(['cli', node!.address], { DISTRIBUTED_HISTORY: '' }, undefined, true);
+    terminals.push(terminal);
+    await terminal.shows('\n>');
+    for (const value of ['1', '2']) {
+      terminal.type('\x1a');
+      await terminal.shows('\n$');
+      expect(terminal.screen).toMatch(/Stopped .*\n\$$/);
+      terminal.type('fg\n');
+      await terminal.shows('\n>');
+      // Readline's own keys, which the terminal in the shell's mode would not pass on.
+      terminal.type(`SET a x\x15SET a ${value}\r`);
+      await terminal.shows(`> SET a ${value}\nOK\n>`);
+    }
+    terminal.type('\x04');
+    await terminal.shows('\n$');
+    terminal.type('exit\n');
+    expect(await terminal.exited).toBe(0);
+  });
+
+  it('goes on when there is no shell that could continue it', async () => {
+    const [node] = await fakes(1);
+    const terminal = open(node!);
+    await terminal.shows('>');
+    terminal.type('\x1a');
+    await terminal.shows('^Z\n>');
+    terminal.type('PING\r');
+    await terminal.shows('> PING\nPONG\n>');
+  });
+
+  it('knows what is typed out of habit', async () => {
+    const [node] = await fakes(1);
+    const terminal = open(node!);
+    await terminal.shows('>');
+    node!.script = (line) => (line === 'HELP' ? '["GET key"]' : undefined);
+    terminal.type('?\r');
+    await terminal.shows('> ?\nGET key\n>');
+    terminal.type('exit\r');
+    expect(await terminal.exited).toBe(0);
+  });
+
   it('ends with exit code 1 and one line when nobody answers', async () => {
     const [node] = await fakes(1);
     node!.kill();

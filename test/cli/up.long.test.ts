@@ -106,6 +106,24 @@ describe('a cluster under the supervisor', () => {
     await expectNothingLeft(here);
   });
 
+  it('stops when the shell by which npm started it is told to, which npm alone was meant to be', async () => {
+    const here = await place();
+    const command = [process.execPath, program, ...here.args].map((word) => `'${word}'`).join(' ');
+    // Not the last command: the shell stays, as the parent.
+    const shell = spawn('sh', ['-c', `${command}; exit 0`], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { ...process.env, npm_lifecycle_event: 'start' },
+    });
+    ended.push(async () => shell.kill('SIGKILL'));
+    let stdout = '';
+    shell.stdout!.on('data', (text) => {
+      stdout += String(text);
+    });
+    await until('three are ready', 30_000, () => stdout.match(/ready/g)?.length === 3);
+    shell.kill('SIGTERM');
+    await expectNothingLeft(here);
+  });
+
   it('stops on a Ctrl-C that reaches the whole process group twice, as in a terminal under npm', async () => {
     const here = await place();
     const up = start(here.args);
@@ -170,6 +188,8 @@ describe('a cluster under the supervisor', () => {
       await terminal.shows(`${shown}>`);
     }
     expect(terminal.screen).toContain(`nodes.\n${shown}>`);
+    terminal.type('\x1a');
+    await terminal.shows('(Ctrl-Z would leave the nodes running unattended; Ctrl-C or Ctrl-D stops all)\n>');
     terminal.type('SET dropped');
     await until('it is typed', 5_000, () => terminal.screen.includes('> SET dropped'));
     terminal.type('\x03');

@@ -21,6 +21,8 @@ describe('values of flags', () => {
       1_500_000_000,
     ]);
     for (const bad of ['', '5GiB', '-1', '1TB', 'GB']) expect(() => read(bad)).toThrow('It should be a size');
+    expect(() => values.size(1, 1_048_576)('2GiB')).toThrow('It should be a size from 1 byte to 1MiB.');
+    expect(values.size(1_048_576, 2_097_152, 'none')('0')).toBe(0);
   });
 
   it('reads ranges, lists of ports and lists of peers', () => {

@@ -71,6 +71,25 @@ describe('the client', () => {
     await expect(client.get('a')).rejects.toBeInstanceOf(ConnectionLost);
   });
 
+  it('refuses what would be more than one line, or is no word, and the replies stay in step', async () => {
+    const { client } = await connect();
+    await expect(client.line('SET a 1\nSET b 2')).rejects.toBeInstanceOf(TypeError);
+    for (const word of [undefined, null, 5, {}])
+      await expect(client.set('a', word as unknown as string)).rejects.toThrow(
+        new TypeError(`a key or value is a string or a Uint8Array, not ${word === null ? 'null' : typeof word}`),
+      );
+    expect(await client.set('a', '3')).toBe(true);
+    expect(await client.line('GET a')).toBe('"3"');
+  });
+
+  it('names its errors', async () => {
+    const { node, client } = await connect();
+    await expect(client.commit()).rejects.toMatchObject({ name: 'ServerError' });
+    node.script = () => 'die';
+    await expect(client.get('a')).rejects.toMatchObject({ name: 'ConnectionLost' });
+    await expect(Client.connect('nowhere')).rejects.toMatchObject({ name: 'AddressError' });
+  });
+
   it('says why it cannot connect', async () => {
     const { node } = await connect();
     node.kill();

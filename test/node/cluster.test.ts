@@ -109,6 +109,30 @@ describe('a cluster of three in a simulated world', () => {
     expect(await cluster.ask(node, 'PING')).toBe('PONG');
   });
 
+  it('answers ERR busy beyond its connections, closes those that say nothing, and still lets its peers in', async () => {
+    const { cluster, nodes } = three('full', { maxConnections: 2 });
+    await leader(cluster);
+    const node = nodes[0];
+    await cluster.until(() => node.running?.connections === 0);
+    const [first, silent] = [cluster.client(node), cluster.client(node)];
+    expect(await first.ask('SET a 1')).toBe('OK');
+    const crowd = Array.from({ length: 40 }, () => cluster.client(node));
+    await cluster.sleep(10);
+    expect(crowd.filter((client) => client.closed)).toHaveLength(40 - 16);
+    const heard = crowd.filter((client) => !client.closed);
+    expect(await heard[0]!.ask('SET a 2')).toMatch(/^ERR busy /);
+    await cluster.until(() => crowd.every((client) => client.closed), 3_000);
+    expect([first.closed, silent.closed]).toEqual([false, false]);
+    cluster.crash(nodes[1], 'kill');
+    cluster.restart(nodes[1]);
+    cluster.crash(nodes[2], 'kill');
+    expect(await first.ask('GET a')).toBe('"1"');
+    silent.close();
+    await cluster.sleep(10);
+    expect(await cluster.ask(node, 'GET a')).toBe('"1"');
+    cluster.assertHealthy();
+  });
+
   it('drops a forwarded entry that no store could apply', async () => {
     const { cluster, nodes } = three('poison', { segmentBytes: 16 * 1024 * 1024 });
     expect(await cluster.ask(nodes[1], 'SET a 1')).toBe('OK');
