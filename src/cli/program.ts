@@ -13,7 +13,6 @@ import {
   defaultAddress,
   formatAddress,
   isLoopback,
-  isWildcard,
   parseAddress,
 } from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
