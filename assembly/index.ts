@@ -3,7 +3,7 @@
 // ---- storage
 export { ARGS_BASE, STAGE_BASE, STAGE_SIZE } from './layout';
 export { init } from './init';
-export { apply, applied, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
+export { apply, applied, earliestDeadline, logTime, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
 export { crc32c } from './crc';
 
 // ---- front

@@ -67,3 +67,4 @@ export const OPERATE_STATE: u32 = 0x00012000;
 export const COMMIT_STATE: u32 = 0x00012400;
 export const APPLY_STATE: u32 = 0x00012800;
 export const STATS_STATE: u32 = 0x00012c00;
+export const EXPIRY_STATE: u32 = 0x00013000;

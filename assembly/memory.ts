@@ -29,6 +29,7 @@ export const FAIL_SCAN: u32 = 11;
 export const FAIL_PAGES: u32 = 12;
 export const FAIL_REVISION: u32 = 13;
 export const FAIL_READER: u32 = 14;
+export const FAIL_EXPIRY: u32 = 15;
 
 /** Stops with an error of the host's unless `condition` holds. Invariants only: bad input is answered, never checked. */
 // @ts-ignore: decorator

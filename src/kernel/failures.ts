@@ -14,6 +14,7 @@ const texts: Readonly<Record<number, string>> = {
   12: 'the page map is wrong: memory that was grown is not there',
   13: 'entries were applied out of order',
   14: 'too many reading threads',
+  15: 'a record with a deadline is not in the index of deadlines',
   200: 'a reply is longer than the output can be',
   201: 'the open entry does not fit in its region',
   202: 'the items of an entry do not match its commands',

@@ -10,7 +10,8 @@ import { latin1View, pad4 } from './js-bytes.js';
 import { Connection, Mode, Wait } from './js-connection.js';
 import type { Entries } from './js-entries.js';
 import { type ItemArgs, ItemKind } from './js-items.js';
-import { HEAD, OpFlag } from './js-operations.js';
+import { HEAD, MAX_PERSISTS, OpFlag } from './js-operations.js';
+import { setOptions } from './js-options.js';
 import type { Reads } from './js-reads.js';
 import type { Replies } from './js-replies.js';
 import type { Table } from './js-table.js';
@@ -252,6 +253,10 @@ export class Front {
         return this.help(connection);
       case 'GET':
         return this.read(connection, ItemKind.get, words[1]);
+      case 'TTL':
+        return this.read(connection, ItemKind.ttl, words[1]);
+      case 'PTTL':
+        return this.read(connection, ItemKind.pttl, words[1]);
       case 'MGET':
         return this.read(connection, ItemKind.mget, words.slice(1));
       case 'EXISTS':
@@ -311,10 +316,11 @@ export class Front {
   }
 
   /** Whether the open entry takes a command of this connection's; if not, it waits. */
-  private entryOpen(connection: Connection): boolean {
+  private entryOpen(connection: Connection, persists = false): boolean {
     if (connection.mode === Mode.reading) return this.untilIdle(connection);
     const { open } = this.parts.entries;
-    return open.bytes < this.parts.limits.maxEntry || this.untilSealed(connection);
+    const full = open.bytes >= this.parts.limits.maxEntry || (persists && open.persists >= MAX_PERSISTS);
+    return !full || this.untilSealed(connection);
   }
 
   private untilSealed(connection: Connection): false {
@@ -333,11 +339,14 @@ export class Front {
 
   private write(connection: Connection, command: Command): boolean {
     if (command.name === 'DEL') return this.del(connection);
-    if (!this.entryOpen(connection)) return false;
+    if (!this.entryOpen(connection, command.name === 'PERSIST')) return false;
     const { words } = this;
     const { open } = this.parts.entries;
     const key = words[1]!;
-    if (command.name === 'SET') open.set(key, words[2]!, optionFlag(words[3]));
+    if (command.name === 'SET') {
+      const { condition, ttlMs } = setOptions(words);
+      open.set(key, words[2]!, ttlMs === 0 ? condition : condition | OpFlag.ttl, ttlMs);
+    } else if (command.name === 'PERSIST') open.persist(key);
     else if (command.name === 'INCR') open.incr(key, BigInt(words[2] ?? '1'));
     else open.cas(key, words[2]!, words[3]!);
     return this.encodedFor(connection);
@@ -390,7 +399,7 @@ export class Front {
   }
 
   private begin(connection: Connection): void {
-    connection.transaction = new Transaction(this.parts.table.pin(), this.nowMs);
+    connection.transaction = new Transaction(this.parts.table.pin(), this.parts.table.publishedTime, this.nowMs);
     this.inTransactions.add(connection);
     this.transactions++;
   }
@@ -426,8 +435,7 @@ export class Front {
     const valueError = (at: number) => this.tooLong('valueTooLong', this.parts.limits.maxValue, at);
     switch (command.name) {
       case 'SET':
-        if (words.length > 3 && !/^[nx]x$/i.test(words[3]!)) return texts.word('setOption', words[3]!);
-        return keyError(1) ?? valueError(2);
+        return this.setError() ?? keyError(1) ?? valueError(2);
       case 'INCR':
         if (words.length > 2 && parseInteger(words[2]!) === undefined) return texts.word('byNotInteger', words[2]!);
         return keyError(1);
@@ -436,6 +444,9 @@ export class Front {
       case 'KEYS':
         return this.keysError() ?? (this.keysPrefix() === '' ? undefined : keyError(1));
       case 'GET':
+      case 'TTL':
+      case 'PTTL':
+      case 'PERSIST':
       case 'MGET':
       case 'EXISTS':
       case 'DEL':
@@ -444,6 +455,11 @@ export class Front {
       default:
         return undefined;
     }
+  }
+
+  private setError(): string | undefined {
+    const { fault } = setOptions(this.words);
+    return fault && this.parts.texts.word(fault.message, fault.word);
   }
 
   private tooLong(name: 'keyTooLong' | 'valueTooLong', limit: number, at: number): string | undefined {
@@ -473,9 +489,4 @@ export class Front {
   private keysLimit(): number {
     return this.words.length < 3 ? KEYS_LIMIT : Number(this.words[this.words.length - 1]);
   }
-}
-
-function optionFlag(option: string | undefined): number {
-  if (option === undefined) return 0;
-  return /^nx$/i.test(option) ? OpFlag.nx : OpFlag.xx;
 }

@@ -23,6 +23,7 @@ import { address, type Kernel, type KernelExports, loadKernel, Outcome } from '.
 import type { Crc32c } from '../log/types.js';
 import { crc32c as crc32cInScript } from './crc32c.js';
 import {
+  type DumpedRecord,
   defaultLimits,
   type GiveUp,
   HEADER_BYTES,
@@ -297,6 +298,15 @@ export class WasmStore implements Store {
     return this.exports.applied!();
   }
 
+  get logTime(): number {
+    return this.exports.logTime!();
+  }
+
+  get earliestDeadline(): number | undefined {
+    const deadline = this.exports.earliestDeadline!();
+    return deadline < 0 ? undefined : deadline;
+  }
+
   configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
     const record = new Uint8Array(HEADER_BYTES + CONFIG_LIMIT_BYTES);
     const payload = new DataView(record.buffer, HEADER_BYTES);
@@ -349,8 +359,8 @@ export class WasmStore implements Store {
     };
   }
 
-  dump(): { key: Uint8Array; value: Uint8Array; revision: number }[] {
-    const records: { key: Uint8Array; value: Uint8Array; revision: number }[] = [];
+  dump(): DumpedRecord[] {
+    const records: DumpedRecord[] = [];
     let cursor = 0;
     for (;;) {
       this.f64[this.argsAt / 8] = cursor;
@@ -361,7 +371,7 @@ export class WasmStore implements Store {
     }
   }
 
-  private dumped(record: number): { key: Uint8Array; value: Uint8Array; revision: number } {
+  private dumped(record: number): DumpedRecord {
     this.exports.dumpRecord!(record);
     const { u32, f64 } = this;
     const { u8 } = this.kernel;
@@ -371,6 +381,7 @@ export class WasmStore implements Store {
       key: u8.slice(key, key + keyLength),
       value: u8.slice(value, value + valueLength),
       revision: f64[this.argsAt / 8 + 2]!,
+      deadline: f64[this.argsAt / 8 + 3]!,
     };
   }
 }

@@ -219,7 +219,7 @@ describe('bad input gets one line that says what is wrong, and the connection li
     ['HTTP after a valid first line', 'GET / HTTP/1.1', /^ERR syntax usage: GET key$/],
     ['a key too long', `SET ${'k'.repeat(65_537)} v`, /^ERR too-large key of 65537 bytes; the limit is 65536$/],
     ['a value too long', `SET k ${'v'.repeat(1_048_577)}`, /^ERR too-large value of 1048577 bytes; the limit is/],
-    ['an option that is none', 'SET a b YY', /^ERR syntax SET takes NX or XX/],
+    ['an option that is none', 'SET a b YY', /^ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX/],
   ];
   it.each(cases)('%s', async (_name, line, expected) => {
     const client = await cluster.nodes[0]!.connect();

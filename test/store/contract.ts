@@ -7,6 +7,7 @@ import type { Store, StoreOptions } from '../../src/store/store.js';
 import { applyContract } from './contract-apply.js';
 import { commandContract } from './contract-commands.js';
 import { connectionContract } from './contract-connections.js';
+import { expiryContract } from './contract-expiry.js';
 import { limitContract } from './contract-limits.js';
 import { outcomeContract } from './contract-outcomes.js';
 import { protocolContract } from './contract-protocol.js';
@@ -26,5 +27,6 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     outcomeContract(make);
     applyContract(make);
     limitContract(make);
+    expiryContract(make);
   });
 }

@@ -73,6 +73,7 @@ class Session {
   /** In the order of the entries, or not; once, or again. */
   private commitSome(): void {
     const { dice, pair } = this;
+    if (dice.once(6)) pair.logTime += dice.of(1, 5, 100, 2_000);
     const entries = dice.once(12) ? [...pair.undecided].reverse() : [...pair.undecided];
     for (const entry of entries) {
       if (dice.once(12)) continue;
@@ -135,7 +136,10 @@ class Session {
         pair.nowMs += dice.below(2_000);
         pair.expire(pair.nowMs - 1_500);
       },
-      () => pair.commitPayload(new Uint8Array(dice.below(8)), dice.of(0, 3, 255), 'no-op'),
+      () => {
+        pair.logTime += dice.of(0, 50, 400);
+        pair.commitPayload(new Uint8Array(dice.below(8)), dice.of(0, 3, 255), 'no-op');
+      },
       () => this.config(),
       () => {
         pair.apply();

@@ -30,6 +30,8 @@ export class Pair {
   /** Clients whose control command waits for `release`. */
   controls: Client[] = [];
   nowMs = 1_000;
+  /** Log time of the last entry, ms; each entry adds one. */
+  logTime = 0;
   private readonly trace: string[] = [];
   private nextClient = 1;
 
@@ -174,7 +176,8 @@ export class Pair {
     const record = new Uint8Array(entry.record);
     const index = this.records.length + 1;
     const { crc32c } = this.stores[0]!;
-    sealRecord(record, { index, term: 1, logTime: index, wall: 0, type }, entry.payloadCrc, crc32c);
+    this.logTime++;
+    sealRecord(record, { index, term: 1, logTime: this.logTime, wall: 0, type }, entry.payloadCrc, crc32c);
     this.records.push(record);
     this.note(`commit ${index}: ${name}`);
     for (const store of this.stores) {
@@ -250,12 +253,14 @@ export class Pair {
       },
       (stats) => JSON.stringify(stats),
     );
+    this.both('logTime', (store) => store.logTime);
+    this.both('earliestDeadline', (store) => store.earliestDeadline);
     this.both(
       'dump',
       (store) => store.dump(),
       (records) =>
         records
-          .map(({ key, value, revision }) => `${textOf(key)}=${textOf(value)}@${revision}`)
+          .map(({ key, value, revision, deadline }) => `${textOf(key)}=${textOf(value)}@${revision}<${deadline}`)
           .sort()
           .join('\n'),
     );
