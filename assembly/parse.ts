@@ -78,6 +78,7 @@ import {
   CMD_TTL,
   MSG_BY_NOT_INTEGER,
   MSG_EMPTY_LINE,
+  MSG_GET_OPTION,
   MSG_IN_TRANSACTION,
   MSG_KEY_TOO_LONG,
   MSG_KEYS_LIMIT,
@@ -107,6 +108,7 @@ import {
   usageLength,
   usageText,
 } from './text';
+import { answerStale } from './reads';
 import { inTransaction, txnCas, txnCommit, txnGet, txnIncr, txnKeys, txnPersist, txnSet, txnTtl } from './transact';
 import { txnDrop, txnUsed } from './txn';
 import { LARGEST_TTL } from './validate';
@@ -116,6 +118,7 @@ import {
   parseInteger,
   putStart,
   putWord,
+  settleWord,
   splitLine,
   WALK,
   word,
@@ -201,7 +204,7 @@ function dispatch(c: usize, code: u32, p: usize, end: usize): u32 {
     case CMD_SET:
       return setCommand(c);
     case CMD_GET:
-      return keyRead(c, ITEM_GET);
+      return wordCount() == 3 ? staleRead(c) : keyRead(c, ITEM_GET);
     case CMD_PING:
       return constant(c, MSG_PONG);
     case CMD_DEL:
@@ -426,6 +429,28 @@ function keyRead(c: usize, kind: u32): u32 {
   store<u32>(item, wordLength(key), 4);
   putWord(item + 8, key);
   return CAUSE_NONE;
+}
+
+/**
+ * GET key STALE: from what is published here, once all before it is answered, so that a connection does not read what is older
+ * than its own writes. Inside a transaction there is nothing that it could mean.
+ */
+function staleRead(c: usize): u32 {
+  const option = word(2);
+  const key = word(1);
+  if (!isStale(option)) return errorWord(c, MSG_GET_OPTION, option);
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (inTransaction(c)) return errorWord(c, MSG_NOT_IN_TRANSACTION, option);
+  if (!connIdle(c)) return CAUSE_IDLE;
+  settleWord(key);
+  answerStale(connSlot(c), wordStart(key), wordLength(key));
+  return CAUSE_NONE;
+}
+
+function isStale(w: usize): bool {
+  if (wordLength(w) != 5) return false;
+  putStart(F_SCRATCH, w, 5);
+  return (load<u32>(F_SCRATCH) & 0xdfdfdfdf) == 0x4c415453 && (load<u8>(F_SCRATCH + 4) & 0xdf) == 0x45;
 }
 
 /** EXISTS and MGET. */

@@ -57,12 +57,13 @@ import {
 import { putJsonString } from './json';
 import { SCAN_BASE } from './layout';
 import { equal } from './memory';
-import { MSG_OUT_OF_MEMORY } from './messages';
+import { MSG_OUT_OF_MEMORY, MSG_STALE_REPLY } from './messages';
 import {
   lineEnd,
   lineOver,
   outputAt,
   putByte,
+  putMessageNumber,
   putText,
   replyBegin,
   replyInteger,
@@ -123,6 +124,18 @@ export function answerGet(item: usize, side: bool): void {
   replyBegin(itemSlot(item));
   if (record == 0) replyNil();
   else replyString(recValue(record), recValueLen(record));
+}
+
+/** GET key STALE: the published value, and the revision that it is of. */
+export function answerStale(slot: u32, key: usize, length: u32): void {
+  const record = lookUp(key, length, false);
+  count(F_READS);
+  replyNow(slot);
+  putMessageNumber(MSG_STALE_REPLY, published());
+  if (record == 0) putNull();
+  else putJsonString(recValue(record), recValueLen(record));
+  putByte(125);
+  lineEnd();
 }
 
 /** TTL and PTTL. */

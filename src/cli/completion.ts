@@ -1,7 +1,11 @@
 /** Completion and hints, from the command table. */
 import { type Command, commands } from '../protocol/commands.js';
 
-const options: Readonly<Record<string, readonly string[]>> = { SET: ['EX', 'NX', 'PX', 'XX'], KEYS: ['LIMIT'] };
+const options: Readonly<Record<string, readonly string[]>> = {
+  SET: ['EX', 'NX', 'PX', 'XX'],
+  GET: ['STALE'],
+  KEYS: ['LIMIT'],
+};
 
 function commandOf(word: string): Command | undefined {
   return commands.find((command) => command.name === word.toUpperCase());

@@ -67,11 +67,11 @@ export const commands: readonly Command[] = [
     name: 'GET',
     class: read,
     min: 1,
-    max: 1,
+    max: 2,
     inTransaction: true,
-    usage: 'key',
-    summary: 'Reads a key.',
-    replies: '"value", or (nil)',
+    usage: 'key [STALE]',
+    summary: 'Reads a key; with STALE as this node has it now, which may be old, even without a leader.',
+    replies: '"value", or (nil); with STALE {"revision":41,"value":"..."}, null for no such key',
   },
   {
     code: 4,
@@ -281,6 +281,7 @@ export const messages = {
     'ERR too-large transaction of more than {maxTransaction} bytes; this command was not added to it',
   setOption: 'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not \x01',
   setTime: 'ERR syntax SET takes EX 1 to 10000000000 seconds or PX 1 to 10000000000000 milliseconds, not \x01',
+  getOption: 'ERR syntax GET takes STALE after the key, not \x01',
   byNotInteger: 'ERR not-an-integer INCR takes a 64-bit integer, not \x01',
   keysLimit: 'ERR syntax KEYS takes LIMIT and a number from 1 to 1000000 after the prefix, not \x01',
   notInteger: 'ERR not-an-integer the value of the key is not a 64-bit integer',
@@ -295,6 +296,8 @@ export const messages = {
   readTimeout: 'ERR timeout no majority answered within the time-out; nothing was done',
   writeTimeout: 'UNKNOWN timeout no majority answered within the time-out; the write may still take effect',
   stopping: 'ERR stopping this node is stopping; nothing was done',
+  /** Then the value, and a closing brace. */
+  staleReply: '{"revision":\x02,"value":',
   stoppingUnknown: 'UNKNOWN stopping this node is stopping; the write may still take effect',
 } as const;
 export type MessageName = keyof typeof messages;

@@ -252,7 +252,7 @@ export class Front {
       case 'HELP':
         return this.help(connection);
       case 'GET':
-        return this.read(connection, ItemKind.get, words[1]);
+        return words.length > 2 ? this.stale(connection) : this.read(connection, ItemKind.get, words[1]);
       case 'TTL':
         return this.read(connection, ItemKind.ttl, words[1]);
       case 'PTTL':
@@ -275,6 +275,14 @@ export class Front {
   private help(connection: Connection): boolean {
     const word = this.words[1];
     return this.constant(connection, helpReply(word) ?? this.parts.texts.word('unknownCommand', word!));
+  }
+
+  /** From what is published here, once all before it is answered: a connection does not read what is older than its own writes. */
+  private stale(connection: Connection): boolean {
+    if (connection.mode !== Mode.idle) return this.untilIdle(connection);
+    const { reads, replies } = this.parts;
+    replies.send(connection, reads.stale(this.words[1]!));
+    return true;
   }
 
   /** A reply that is known: at once when nothing is before it, else in its place. */
@@ -383,8 +391,8 @@ export class Front {
     if (command.name === 'PING' || command.name === 'HELP' || controls.has(command.name)) {
       return this.placeCommand(connection, command);
     }
-    const error = this.argumentError(command);
-    return this.constant(connection, error ?? this.parts.transactions.run(transaction, command, this.words));
+    const refused = this.argumentError(command) ?? this.staleError(command);
+    return this.constant(connection, refused ?? this.parts.transactions.run(transaction, command, this.words));
   }
 
   private commit(connection: Connection, transaction: Transaction): boolean {
@@ -444,6 +452,8 @@ export class Front {
       case 'KEYS':
         return this.keysError() ?? (this.keysPrefix() === '' ? undefined : keyError(1));
       case 'GET':
+        if (words.length > 2 && !/^stale$/i.test(words[2]!)) return texts.word('getOption', words[2]!);
+        return keyError(1);
       case 'TTL':
       case 'PTTL':
       case 'PERSIST':
@@ -455,6 +465,12 @@ export class Front {
       default:
         return undefined;
     }
+  }
+
+  /** There is nothing that a stale read could mean in a transaction. */
+  private staleError(command: Command): string | undefined {
+    if (command.name !== 'GET' || this.words.length < 3) return undefined;
+    return this.parts.texts.word('notInTransaction', this.words[2]!);
   }
 
   private setError(): string | undefined {

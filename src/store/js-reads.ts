@@ -134,6 +134,14 @@ export class Reads {
     return valueList(keys, (key) => view.find(key)?.value, this.maxReply);
   }
 
+  /** The reply of GET key STALE. */
+  stale(key: string): string {
+    this.answered++;
+    const found = this.published.find(key);
+    const value = found === undefined ? 'null' : quote(found.value);
+    return `${this.texts.number('staleReply', this.table.published)}${value}}`;
+  }
+
   private stepKeys(connection: Connection, { prefix, limit }: KeysQuery): number {
     this.scan ??= new KeysScan(this.table, prefix, limit, this.maxReply);
     const { scan } = this;

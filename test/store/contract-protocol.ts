@@ -207,12 +207,12 @@ function lineTests(make: MakeHarness): void {
   test('a wrong number of arguments is answered with the usage, whatever the arguments are', () => {
     const usage = (text: string) => `ERR syntax usage: ${text}\n`;
     const input =
-      'PING x\nSET\nSET a\nSET a b NX EX 5 c\nGET\nGET a b\nDEL\nEXISTS\nMGET\nINCR\nINCR a 1 2\nCAS a b\nCAS a b c d\nTTL\nTTL a b\nPTTL\nPERSIST\nPERSIST a b\n';
+      'PING x\nSET\nSET a\nSET a b NX EX 5 c\nGET\nGET a STALE b\nDEL\nEXISTS\nMGET\nINCR\nINCR a 1 2\nCAS a b\nCAS a b c d\nTTL\nTTL a b\nPTTL\nPERSIST\nPERSIST a b\n';
     const replies = [
       'PING',
       ...Array(3).fill('SET key value [EX s|PX ms] [NX|XX]'),
-      'GET key',
-      'GET key',
+      'GET key [STALE]',
+      'GET key [STALE]',
       'DEL key [key ...]',
     ];
     replies.push('EXISTS key [key ...]', 'MGET key [key ...]', 'INCR key [by]', 'INCR key [by]');

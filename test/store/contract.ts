@@ -11,6 +11,7 @@ import { expiryContract } from './contract-expiry.js';
 import { limitContract } from './contract-limits.js';
 import { outcomeContract } from './contract-outcomes.js';
 import { protocolContract } from './contract-protocol.js';
+import { staleContract } from './contract-stale.js';
 import { transactionContract } from './contract-transactions.js';
 import { Harness, testOptions } from './harness.js';
 
@@ -28,5 +29,6 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     applyContract(make);
     limitContract(make);
     expiryContract(make);
+    staleContract(make);
   });
 }

@@ -141,6 +141,7 @@ export class RandomInput {
       () => dice.of(`PTTL ${key}`, `PERSIST ${key}`, `persist ${key}`),
       () => `${this.name('GET')} ${key}`,
       () => `GET ${key}`,
+      () => `GET ${key} ${dice.of('STALE', 'stale', 'STALE', '"sta\\u006ce"', 'x', '')}`,
       () => `DEL ${this.keys()}`,
       () => `EXISTS ${this.keys()}`,
       () => `MGET ${this.keys()}`,
