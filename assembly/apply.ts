@@ -5,28 +5,34 @@
  *      0  u32  where the next record is staged
  *      4  u32  the record to apply next, or the one under way
  *      8  u64  index of the record staged last
- *     16  u32  phase of the entry under way: 0 none, 1 judging, 2 judged, 3 operations, 4 trailing items
+ *     16  u32  phase of the entry under way: 0 none, 1 judging, 2 judged, 3 expiry, 4 operations, 5 trailing items
  *     20  u32  end of its payload
  *     24  u32  1: it is an own entry whose items are answered here
+ *     28  u32  what it does: 0 nothing, 1 data, 2 config
  *     32  u64  index of the last checkpoint
  *     40  u64  state hash at it
  *     48  u64  the same two of the published state
  *     64       own origin: 0 folder identity (16 bytes), 16 u32 start counter, 20 u32 nonce
+ *     88  u32  expired records that it has removed so far
+ *     92  u32  bytes of their keys
  *     96       key of an origin's record: 'o', identity
+ *    120  u64  revision of their removal
  *
  *     origin in an entry's payload and, from the start counter on, value of its record
  *      0  16 B  folder identity     16  u32  start counter     20  u32  nonce     24  u64  sequence
  *
  * An entry is judged whole before anything of it takes effect; then memory for its worst case is made sure, so that
- * nothing can fail half way: a node that has none stops before the entry with nothing changed. Then its operations are
- * carried out. All of it goes in slices of a bounded number of units of work. What is done is published once at the end of the
+ * nothing can fail half way: a node that has none stops before the entry with nothing changed. Then log time is the
+ * entry's, whatever its type and form, and what had expired is removed, a bounded number of records, at one revision.
+ * Then its operations are carried out. All of it goes in slices of a bounded number of units of work. What is done is published once at the end of the
  * last slice, or between two entries, never in the middle of one.
  */
-import { allocRecord, usedBytes } from './alloc';
+import { usedBytes } from './alloc';
+import { expiryFirst } from './expiry';
 import { hashKey } from './hash';
 import { itemsBeginEntry, itemsEndEntry, itemsGap } from './items';
 import { APPLY_STATE, STAGE_BASE, STAGE_SIZE, STATS_STATE } from './layout';
-import { check, copy, equal, FAIL_HEADER, FAIL_MEMORY, FAIL_STAGE, pad4 } from './memory';
+import { check, copy, equal, FAIL_EXPIRY, FAIL_HEADER, FAIL_MEMORY, FAIL_STAGE, pad4 } from './memory';
 import {
   commandsApplied,
   FINISHED,
@@ -43,8 +49,8 @@ import {
 } from './operate';
 import { resultBegin, sliceBegin, sliceFull } from './output';
 import { firstHeapPage, freshPage, reserve } from './pages';
-import { FLAG_SYSTEM, REC_KEY, recValue, recValueLen } from './record';
-import { growSome, growthPages, locate, tableBytes } from './table';
+import { expired, FLAG_SYSTEM, newRecord, REC_KEY, recDeadline, recKey, recKeyLen, recValue, recValueLen } from './record';
+import { growSome, growthPages, locate, locateRecord, tableBytes } from './table';
 import { txnBreak } from './txn';
 import {
   UNFINISHED,
@@ -63,6 +69,7 @@ import {
   newestApplied,
   newestHash,
   newestRevision,
+  newestTime,
   nextRevision,
   publish,
   published,
@@ -71,9 +78,12 @@ import {
   publishedLimit,
   publishedLogical,
   putRecord,
+  publishedTime,
   reclaim,
+  removeRecord,
   setApplied,
   setLogicalLimit,
+  setTime,
 } from './version';
 
 export const AP_NEXT: u32 = 0;
@@ -82,11 +92,15 @@ export const AP_STAGED: u32 = 8;
 export const AP_PHASE: u32 = 16;
 export const AP_END: u32 = 20;
 export const AP_OWN: u32 = 24;
+export const AP_DOES: u32 = 28;
 export const AP_CHECKPOINT: u32 = 32;
 export const AP_CHECKPOINT_HASH: u32 = 40;
 export const AP_PUBLISHED_CHECKPOINT: u32 = 48;
 export const AP_ORIGIN: u32 = 64;
+export const AP_REMOVED: u32 = 88;
+export const AP_REMOVED_BYTES: u32 = 92;
 export const AP_ORIGIN_KEY: u32 = 96;
+export const AP_REMOVED_AT: u32 = 120;
 
 /** A record of the log: ARCHITECTURE.md, "Record". */
 export const HEADER: u32 = 64;
@@ -96,6 +110,7 @@ const HEADER_TIME: u32 = 24;
 const HEADER_PAYLOAD: u32 = 40;
 const HEADER_TYPE: u32 = 48;
 const HEADER_FORMAT: u32 = 49;
+const TYPE_NOTHING: u32 = 0;
 const TYPE_DATA: u32 = 1;
 const TYPE_CONFIG: u32 = 2;
 
@@ -118,8 +133,9 @@ const LIMIT_KEY_BYTES: u32 = 5;
 const NONE: u32 = 0;
 const JUDGING: u32 = 1;
 const JUDGED: u32 = 2;
-const OPERATIONS: u32 = 3;
-const TRAILING: u32 = 4;
+const EXPIRY: u32 = 3;
+const OPERATIONS: u32 = 4;
+const TRAILING: u32 = 5;
 
 export const DONE: u32 = 0;
 export const MORE: u32 = 1;
@@ -136,6 +152,13 @@ const CHECKPOINT_ENTRIES: u64 = 1024;
 
 /** Pages beyond the entry's own need that must be there before it is begun: replies, items, buffers of the front half. */
 const SPARE_PAGES: u64 = 128;
+/** An entry removes expired records until it has removed so many, or keys of so many bytes (ARCHITECTURE.md, "Expiry"). */
+const MOST_REMOVED: u32 = 1024;
+const MOST_REMOVED_BYTES: u32 = 1 << 20;
+/** Units of work of a removal. */
+const REMOVAL_UNITS: i32 = 2;
+/** Pages for the deletions that stand for the removed records while somebody sees those: 1 MiB of keys and the longest one, blocks of every class, runs. */
+const REMOVAL_PAGES: u64 = 192;
 /** System records, which are not counted with the operations: so many more classes may begin a page. */
 const SYSTEM_CLASSES: u64 = 2;
 
@@ -197,9 +220,11 @@ export function apply(): u32 {
     else if (phase == JUDGING) left = judge(left);
     else if (phase == JUDGED) {
       // It will not be done in this slice: what was done before need not wait for it.
-      if (<i32>validOperations() > left && newestApplied() != appliedIndex()) publishAll();
+      if (unitsAhead() > left && newestApplied() != appliedIndex()) publishAll();
       if (!takeEffect()) return endSlice(NO_MEMORY);
       left--;
+    } else if (phase == EXPIRY) {
+      left = expire(left);
     } else {
       left = carryOut(left);
       if (left == OUTPUT_ENOUGH) return endSlice(MORE);
@@ -237,31 +262,41 @@ function beginEntry(): i32 {
   set(AP_OWN, 0);
   if (type == TYPE_DATA && bytes >= PAYLOAD_HEADER && load<u32>(payload, PAYLOAD_RESERVED) == 0) {
     validateStart(payload + PAYLOAD_HEADER, bytes - PAYLOAD_HEADER, false);
+    set(AP_DOES, TYPE_DATA);
     set(AP_PHASE, JUDGING);
     return 1;
   }
-  if (type == TYPE_CONFIG && validConfig(payload, bytes)) {
-    validateStart(payload, 0, false);
-    set(AP_PHASE, JUDGED);
-    return 1;
-  }
-  endEntry();
+  judged(type == TYPE_CONFIG && validConfig(payload, bytes) ? TYPE_CONFIG : TYPE_NOTHING);
   return 1;
+}
+
+/** The entry is judged, and has no operations to carry out. */
+function judged(does: u32): void {
+  validateStart(get(AP_END), 0, false);
+  set(AP_DOES, does);
+  set(AP_PHASE, JUDGED);
 }
 
 function judge(left: i32): i32 {
   const verdict = validateSome(<u32>left * JUDGINGS);
   if (verdict == UNFINISHED) return 0;
   const commands = load<u32>(get(AP_RECORD) + HEADER, PAYLOAD_COMMANDS);
+  const units = 1 + <i32>(validOperations() / JUDGINGS);
   if (verdict == VALID && commands == validCommands()) set(AP_PHASE, JUDGED);
-  else endEntry();
-  return left - 1 - <i32>(validOperations() / JUDGINGS);
+  else judged(TYPE_NOTHING);
+  return left - units;
+}
+
+/** Units of work that the judged entry takes, about. */
+function unitsAhead(): i32 {
+  const operations = <i32>validOperations();
+  return falls(entryTime()) ? operations + REMOVAL_UNITS * MOST_REMOVED : operations;
 }
 
 function endEntry(): void {
   const record = get(AP_RECORD);
   const index = load<u64>(record, HEADER_INDEX);
-  setApplied(index, load<u64>(record, HEADER_TIME));
+  setApplied(index);
   if (index % CHECKPOINT_ENTRIES == 0) {
     store<u64>(APPLY_STATE, index, AP_CHECKPOINT);
     store<u64>(APPLY_STATE, newestHash(), AP_CHECKPOINT_HASH);
@@ -270,27 +305,66 @@ function endEntry(): void {
   set(AP_RECORD, min(STAGE_BASE + STAGE_SIZE, (get(AP_END) + 63) & ~63));
 }
 
-/** A well-formed entry begins to take effect. False: there is no memory for it. */
+/** Log time once the entry takes effect. */
+function entryTime(): u64 {
+  return max(newestTime(), load<u64>(get(AP_RECORD), HEADER_TIME));
+}
+
+/** A judged entry begins to take effect. False: there is no memory for it. */
 function takeEffect(): bool {
-  while (!makeRoom()) if (!txnBreak()) return false;
+  const removals = falls(entryTime());
+  const needs = removals || get(AP_DOES) != TYPE_NOTHING;
+  while (needs && !makeRoom(removals)) if (!txnBreak()) return false;
+  setTime(entryTime());
+  set(AP_REMOVED, 0);
+  set(AP_REMOVED_BYTES, 0);
+  set(AP_PHASE, EXPIRY);
+  return true;
+}
+
+/** Some record with a deadline has expired by `time`. */
+function falls(time: u64): bool {
+  const first = expiryFirst();
+  return first != 0 && expired(first, time);
+}
+
+/** Removes some of what has expired, and begins with what the entry does once that is done. What is left of the budget. */
+function expire(budget: i32): i32 {
+  let left = budget;
+  while (get(AP_REMOVED) < MOST_REMOVED && get(AP_REMOVED_BYTES) < MOST_REMOVED_BYTES) {
+    const record = expiryFirst();
+    if (record == 0 || !expired(record, newestTime())) break;
+    if (left <= 0) return 0;
+    const hash = hashKey(recKey(record), recKeyLen(record));
+    const slot = locateRecord(hash, record);
+    check(slot != 0, FAIL_EXPIRY);
+    if (get(AP_REMOVED) == 0) store<u64>(APPLY_STATE, nextRevision(), AP_REMOVED_AT);
+    set(AP_REMOVED, get(AP_REMOVED) + 1);
+    set(AP_REMOVED_BYTES, get(AP_REMOVED_BYTES) + recKeyLen(record));
+    removeRecord(hash, slot, load<u64>(APPLY_STATE, AP_REMOVED_AT));
+    left -= REMOVAL_UNITS;
+  }
+  begin();
+  return left - 1;
+}
+
+/** What the entry does, begins. */
+function begin(): void {
   const payload = get(AP_RECORD) + HEADER;
-  if (<u32>load<u8>(get(AP_RECORD), HEADER_TYPE) == TYPE_CONFIG) {
-    configure(payload);
-    endEntry();
-    return true;
+  if (get(AP_DOES) != TYPE_DATA) {
+    if (get(AP_DOES) == TYPE_CONFIG) configure(payload);
+    return endEntry();
   }
   const sequence = load<u64>(payload, ORIGIN_SEQUENCE);
   const own = equal(payload, APPLY_STATE + AP_ORIGIN, ORIGIN_BYTES);
   if (!admit(payload, sequence)) {
     if (own) itemsGap(sequence);
-    endEntry();
-    return true;
+    return endEntry();
   }
   set(AP_OWN, own ? 1 : 0);
   const answered = own && itemsBeginEntry(sequence);
   operateStart(payload + PAYLOAD_HEADER, get(AP_END) - payload - PAYLOAD_HEADER, answered ? FOR_ITEMS : FOR_NOBODY);
   set(AP_PHASE, OPERATIONS);
-  return true;
 }
 
 /** Goes on with the operations; what is left of the budget. */
@@ -310,11 +384,11 @@ function carryOut(left: i32): i32 {
 
 // ---- memory
 
-/** Makes sure that memory for the worst case of the judged operations is there: new records, deletions, tables. */
-function makeRoom(): bool {
+/** Makes sure that memory for the worst case of the judged operations is there: new records, deletions (`removals`: those of expiry too), tables. */
+function makeRoom(removals: bool): bool {
   const operations = validOperations();
   const records = (validBytes() * 3) >> 17;
-  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES;
+  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES + (removals ? REMOVAL_PAGES : 0);
   const need = pages + <u64>growthPages(operations + 2);
   if (need >= 65536) return false;
   if (reserve(<u32>need)) return true;
@@ -346,11 +420,11 @@ function isNext(record: u32, incarnation: u64, sequence: u64): bool {
 function putSystem(hash: u64, key: u32, keyLen: u32, value: u32, valueLen: u32, revision: u64): void {
   growSome();
   const slot = locate(hash, key, keyLen | FLAG_SYSTEM);
-  const record = allocRecord(REC_KEY + keyLen + valueLen);
+  const record = newRecord(keyLen + valueLen, false);
   check(record != 0, FAIL_MEMORY);
   copy(record + REC_KEY, key, keyLen);
   copy(record + REC_KEY + keyLen, value, valueLen);
-  finishRecord(record, record + REC_KEY, keyLen, valueLen, 1, revision);
+  finishRecord(record, record + REC_KEY, keyLen, valueLen, 1, revision, 0);
   putRecord(hash, slot, record);
 }
 
@@ -387,7 +461,7 @@ export function run(operations: u32, bytes: u32): u32 {
   if (get(AP_PHASE) != NONE) set(AP_PHASE, NONE);
   validateStart(operations, bytes, true);
   if (validateSome(u32.MAX_VALUE) != VALID) return RUN_MALFORMED;
-  if (!makeRoom()) return NO_MEMORY;
+  if (!makeRoom(false)) return NO_MEMORY;
   resultBegin();
   operateStart(operations, bytes, FOR_RUN);
   check(operateSome(i32.MAX_VALUE) == FINISHED, FAIL_STAGE);
@@ -464,4 +538,15 @@ export function stats(): u32 {
 /** Index of the last entry applied and published. */
 export function applied(): f64 {
   return <f64>appliedIndex();
+}
+
+/** Log time at which published reads are made, ms. */
+export function logTime(): f64 {
+  return <f64>publishedTime();
+}
+
+/** The earliest deadline of a record, ms of log time; -1: none has one. */
+export function earliestDeadline(): f64 {
+  const first = expiryFirst();
+  return first == 0 ? -1 : <f64>recDeadline(first);
 }

@@ -24,6 +24,7 @@ import {
   endCommand,
   fillWindow,
   fits,
+  heldIn,
   liveIn,
   pastOperation,
   sizeOf,
@@ -38,7 +39,7 @@ import {
 import { replyMessage, replyMessageWord, replyOk } from './output';
 import { logicalSize, recRevision } from './record';
 import { growSome, locate } from './table';
-import { CODE_SET, HEAD, HEAD_KEY, HEAD_VALUE } from './validate';
+import { CODE_SET, HEAD, HEAD_KEY, HEAD_VALUE, operationBytes } from './validate';
 import { nextRevision, removeRecord } from './version';
 
 export const CS_PASS: u32 = 0;
@@ -167,9 +168,9 @@ function judgeWindow(at: u32): i32 {
     const keyLen = load<u32>(p, HEAD_KEY);
     const data = keyLen + load<u32>(p, HEAD_VALUE);
     const slot = locate(load<u64>(entry), p + HEAD, keyLen);
-    growth -= <i64>sizeOf(liveIn(slot));
-    if (<u32>load<u8>(p) == CODE_SET) growth += <i64>logicalSize(data);
-    p += HEAD + pad4(data);
+    if (<u32>load<u8>(p) == CODE_SET) growth += <i64>logicalSize(data) - <i64>sizeOf(heldIn(slot));
+    else growth -= <i64>sizeOf(liveIn(slot));
+    p += operationBytes(p);
   }
   store<i64>(COMMIT_STATE, growth, CS_GROWTH);
   set(CS_PLACE, p);
@@ -190,7 +191,7 @@ function writeWindow(at: u32): i32 {
     const slot = locate(hash, p + HEAD, load<u32>(p, HEAD_KEY));
     if (<u32>load<u8>(p) == CODE_SET) writeOperation(p, hash, slot, load<u32>(entry, WINDOW_BLOCK), revision);
     else if (liveIn(slot) != 0) removeRecord(hash, slot, revision);
-    p += HEAD + pad4(load<u32>(p, HEAD_KEY) + load<u32>(p, HEAD_VALUE));
+    p += operationBytes(p);
   }
   set(CS_PLACE, p);
   return <i32>n;

@@ -5,7 +5,8 @@
  * ENTRY_BASE +   0  room for the leader's header, zeros
  *            +  64  payload: origin (24 bytes), u64 sequence, u32 commands, u32 0      filled in by `seal`
  *            + 104  operations, 12 bytes and their data each:
- *                     0  u8 code   1  u8 flags   2  u16 0   4  u32 key length   8  u32 value length   12 key, value, pad4
+ *                     0  u8 code   1  u8 flags   2  u16 0   4  u32 key length   8  u32 value length   12 key, value, pad4,
+ *                     and with the flag TTL: u64 time to live, ms
  * ```
  *
  * Invariant: all checks on a command are made before its first byte is written, so a refused command leaves no trace.
@@ -19,6 +20,7 @@ import {
   F_OPEN_BYTES,
   F_OPEN_COMMANDS,
   F_OPEN_ITEMS,
+  F_OPEN_PERSISTS,
   F_ORIGIN,
   F_SEQUENCE,
   FAIL_ENTRY_REGION,
@@ -27,6 +29,7 @@ import {
 import { ITEM_COMMAND, itemsSeal, listRoom, listTook } from './items';
 import { ENTRY_BASE, ENTRY_SIZE, STAGE_SIZE } from './layout';
 import { check } from './memory';
+import { MOST_PERSISTS } from './validate';
 import { putWord, wordLength } from './words';
 
 export const OP_SET: u32 = 1;
@@ -34,9 +37,12 @@ export const OP_DEL: u32 = 2;
 export const OP_INCR: u32 = 3;
 export const OP_CAS: u32 = 4;
 export const OP_COMMIT: u32 = 5;
+export const OP_PERSIST: u32 = 6;
 export const FLAG_NX: u32 = 1;
 export const FLAG_XX: u32 = 2;
 export const FLAG_MORE: u32 = 4;
+export const FLAG_TTL: u32 = 8;
+export const FLAG_KEEP: u32 = 16;
 
 export const ROOM: u32 = 64;
 export const PAYLOAD_HEADER: u32 = 40;
@@ -101,12 +107,27 @@ export function commandDone(c: usize, end: usize): void {
   count(F_ENCODED);
 }
 
-/** SET key value. */
-export function encodeSet(c: usize, flags: u32, key: usize, value: usize): void {
+/** SET key value; `ttl` with the flag TTL only. */
+export function encodeSet(c: usize, flags: u32, key: usize, value: usize, ttl: u64): void {
   let at = putOperation(entryAt(), OP_SET, flags, wordLength(key), wordLength(value));
   at = putWord(at, key);
-  at = putWord(at, value);
-  commandDone(c, putPadding(at));
+  at = putPadding(putWord(at, value));
+  if ((flags & FLAG_TTL) != 0) {
+    store<u64>(at, ttl);
+    at += 8;
+  }
+  commandDone(c, at);
+}
+
+/** PERSIST key. */
+export function encodePersist(c: usize, key: usize): void {
+  store<u32>(F_OPEN_PERSISTS, load<u32>(F_OPEN_PERSISTS) + 1);
+  commandDone(c, putPadding(putWord(putOperation(entryAt(), OP_PERSIST, 0, wordLength(key), 0), key)));
+}
+
+/** The open entry holds as many PERSISTs as an entry may. */
+export function persistsFull(): bool {
+  return load<u32>(F_OPEN_PERSISTS) >= MOST_PERSISTS;
 }
 
 /** INCR key by. */
@@ -151,6 +172,7 @@ export function sealEntry(): u32 {
 export function entryReset(): void {
   store<u32>(F_OPEN_BYTES, 0);
   store<u32>(F_OPEN_COMMANDS, 0);
+  store<u32>(F_OPEN_PERSISTS, 0);
 }
 
 /** Room, origin, sequence and number of commands of a record at `record`. */

@@ -46,6 +46,9 @@
  *  536  u64   bytes of blocks taken for clients
  *  544  24 B  output, the other chain: see output.ts
  *  568  u32   bytes of lines looked at by this `ingest`
+ *  576  u64   options of the SET being parsed: its time to live, ms
+ *  584  u32   its flags
+ *  588  u32   PERSISTs in the open entry
  * 1024  1024 B  hash table of the command names: see text.ts
  * 2048  4096 B  scratch
  * ```
@@ -95,6 +98,9 @@ export const F_ORIGIN: usize = FRONT_BASE + 512;
 export const F_TAKEN: usize = FRONT_BASE + 536;
 export const F_OUT_OTHER: usize = FRONT_BASE + 544;
 export const F_INGESTED: usize = FRONT_BASE + 568;
+export const F_SET_TTL: usize = FRONT_BASE + 576;
+export const F_SET_FLAGS: usize = FRONT_BASE + 584;
+export const F_OPEN_PERSISTS: usize = FRONT_BASE + 588;
 export const F_NAMES: usize = FRONT_BASE + 1024;
 export const F_SCRATCH: usize = FRONT_BASE + 2048;
 

@@ -9,6 +9,7 @@
  * ARGS after `frontStats`:            0  f64 lines parsed   8  f64 commands encoded   16  f64 reads   24  f64 transactions
  * ARGS for `dumpNext`:                0  f64 cursor
  * ARGS after `dumpRecord`:            0  u32 key   4  u32 its length   8  u32 value   12  u32 its length   16  f64 revision
+ *                                    24  f64 deadline, 0: none
  * ARGS after `runBatch`:              0  u32 address of the replies    4  u32 bytes
  * ```
  */
@@ -36,11 +37,11 @@ import { check } from './memory';
 import { MSG_NO_LEADER, MSG_READ_TIMEOUT, MSG_STOPPING, MSG_STOPPING_UNKNOWN, MSG_WRITE_TIMEOUT } from './messages';
 import { outputApplied, outputApplying, outputAt, outputRelease, resultDrop, resultStart } from './output';
 import { failReads } from './reads';
-import { recKey, recKeyLen, recRevision, recValue, recValueLen } from './record';
+import { recDeadline, recKey, recKeyLen, recRevision, recValue, recValueLen } from './record';
 import { SCAN_END, scanSome } from './scan';
 import { textsInit } from './text';
 import { txnCount } from './txn';
-import { newestRevision, published } from './version';
+import { newestRevision, published, publishedTime } from './version';
 
 /** Bits of a connection's flags that say whether its client is there: open, and not closed. */
 export const CONN_ALIVE_MASK: u32 = IS_OPEN | IS_CLOSED;
@@ -132,18 +133,19 @@ export function dumpNext(): i32 {
   const cursor = <u64>load<f64>(ARGS_BASE);
   if (cursor >= SCAN_END) return -1;
   store<u64>(ARGS_BASE, cursor);
-  const found = scanSome(ARGS_BASE, published());
+  const found = scanSome(ARGS_BASE, published(), publishedTime());
   store<f64>(ARGS_BASE, <f64>load<u64>(ARGS_BASE));
   return found;
 }
 
-/** A record's key, value and revision at ARGS. */
+/** A record's key, value, revision and deadline at ARGS. */
 export function dumpRecord(record: u32): void {
   store<u32>(ARGS_BASE, recKey(record));
   store<u32>(ARGS_BASE, recKeyLen(record), 4);
   store<u32>(ARGS_BASE, recValue(record), 8);
   store<u32>(ARGS_BASE, recValueLen(record), 12);
   store<f64>(ARGS_BASE, <f64>recRevision(record), 16);
+  store<f64>(ARGS_BASE, <f64>recDeadline(record), 24);
 }
 
 /** A slice of `apply`; replies are released once what they speak of is published. */

@@ -3,7 +3,18 @@
 // ---- storage
 export { ARGS_BASE, STAGE_BASE, STAGE_SIZE } from './layout';
 export { init } from './init';
-export { apply, applied, nothingStaged, run, setOrigin, stageRecord, stageRoom, stats } from './apply';
+export {
+  apply,
+  applied,
+  earliestDeadline,
+  logTime,
+  nothingStaged,
+  run,
+  setOrigin,
+  stageRecord,
+  stageRoom,
+  stats,
+} from './apply';
 export { crc32c } from './crc';
 export { loadBegin, loadChunk, loadEnd } from './load';
 export {
@@ -13,7 +24,6 @@ export {
   snapshotCopy,
   snapshotEnd,
   snapshotPick,
-  snapshotTime,
 } from './snapshot';
 
 // ---- front

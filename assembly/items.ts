@@ -17,7 +17,7 @@
  *         COMMAND, COUNT, BEGIN   nothing more
  *         MESSAGE                 u32 number of the message
  *         TEXT                    u32 bytes, a whole line, pad4
- *         GET                     u32 bytes, the key, pad4
+ *         GET, TTL, PTTL          u32 bytes, the key, pad4
  *         EXISTS, MGET            u32 bytes that follow, then for each key u32 bytes, the key, pad4
  *         KEYS, KEYS_DONE         u32 limit, u32 bytes, the prefix, pad4
  * ```
@@ -59,7 +59,7 @@ import {
   replyMessage,
   sliceFull,
 } from './output';
-import { answerExists, answerGet, answerMget } from './reads';
+import { answerExists, answerGet, answerMget, answerTtl } from './reads';
 import { userKeys } from './version';
 
 export const ITEM_COMMAND: u32 = 0;
@@ -72,6 +72,8 @@ export const ITEM_TEXT: u32 = 6;
 export const ITEM_BEGIN: u32 = 7;
 export const ITEM_KEYS: u32 = 8;
 export const ITEM_KEYS_DONE: u32 = 9;
+export const ITEM_TTL: u32 = 10;
+export const ITEM_PTTL: u32 = 11;
 
 /** Returned by `itemsCommandSlot`: enough output for one slice; end it and call again. */
 export const YIELD: u32 = 0xfffffffb;
@@ -195,6 +197,7 @@ function answerSide(item: usize): void {
   count(F_READS);
   if (outputBytes() > MOST_WAITING) return answerWith(item, MSG_REPLY_TOO_LONG, 0);
   if (kind == ITEM_GET) answerGet(item, true);
+  else if (kind == ITEM_TTL || kind == ITEM_PTTL) answerTtl(item, true);
   else if (kind == ITEM_EXISTS) answerExists(item, true);
   else if (kind == ITEM_MGET) answerMget(item, true);
   else {

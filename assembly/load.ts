@@ -17,12 +17,12 @@
  *      8  u32  address of the entry
  *
  * Nothing is believed: each length is compared with the bytes that are left before an address is made of it, no key may
- * come twice, and in the end count, logical bytes and hash must be those of the snapshot. What is published stays so
- * until then, but nobody may read meanwhile: the host sees to that, and that no reading thread looks at memory. Connections
- * and what they wait for stay: transactions are aborted, a KEYS under way will begin again, own entries that the snapshot
+ * come twice, no system record has a deadline, and in the end count, logical bytes and hash must be those of the snapshot.
+ * What is published stays so until then, but nobody may read meanwhile: the host sees to that, and that no reading thread
+ * looks at memory. Connections and what they wait for stay: transactions are aborted, a KEYS under way will begin again, own entries that the snapshot
  * holds are answered without an outcome.
  */
-import { allocRecord, freeRecords } from './alloc';
+import { freeRecords } from './alloc';
 import { applyFrom, goodSystemRecord, nothingStaged, ownSequence, takeLimit } from './apply';
 import { hashKey } from './hash';
 import { itemsLost } from './items';
@@ -34,6 +34,7 @@ import { oldestReader } from './readers';
 import { keysDrop } from './reads';
 import {
   FLAG_SYSTEM,
+  newRecord,
   REC_DEADLINE,
   REC_KEY,
   REC_KEY_LENGTH,
@@ -45,6 +46,7 @@ import { SE_DEADLINE, SE_HEAD, SE_KEY_LENGTH, SE_REVISION, SE_VALUE_LENGTH, snap
 import { stateHash } from './statehash';
 import { growSome, growthPages, homeSlot, locate, resetTable, tableFull } from './table';
 import { txnExpire } from './txn';
+import { LAST_DEADLINE } from './validate';
 import { logicalBytes, logicalLimit, newestHash, putRecord, resetVersions, setMoment, userKeys } from './version';
 
 export const LO_UNDER_WAY: u32 = 0;
@@ -150,13 +152,14 @@ function takeEntry(p: u32, hash: u64): u32 {
   const valueLen = load<u32>(p, SE_VALUE_LENGTH);
   const key = p + SE_HEAD;
   const revision = load<u64>(p, SE_REVISION);
+  const deadline = load<u64>(p, SE_DEADLINE);
   const system: u32 = keyWord >> 31;
   if (revision == 0 || locate(hash, key, keyWord) != 0) return LOAD_CHUNK;
-  if (system != 0 && !goodSystemRecord(key, keyLen, valueLen)) return LOAD_CHUNK;
+  if (deadline > LAST_DEADLINE) return LOAD_CHUNK;
+  if (system != 0 && (deadline != 0 || !goodSystemRecord(key, keyLen, valueLen))) return LOAD_CHUNK;
   if (tableFull()) return LOAD_NO_MEMORY;
-  const record = allocRecord(REC_KEY + keyLen + valueLen);
+  const record = newRecord(keyLen + valueLen, deadline != 0);
   if (record == 0) return LOAD_NO_MEMORY;
-  const deadline = load<u64>(p, SE_DEADLINE);
   copy(record + REC_KEY, key, keyLen + valueLen);
   store<u64>(record, revision, REC_REVISION);
   store<u32>(record, keyWord, REC_KEY_LENGTH);
@@ -175,12 +178,13 @@ export function loadEnd(): u32 {
   const revision = argument(0);
   if (get(LO_WRONG) != LOADED) return get(LO_WRONG);
   if (load<u64>(LOAD_STATE, LO_REVISION) > revision) return LOAD_REVISION;
+  // Before the keys are counted: which ones are live is said by the log time.
+  setMoment(revision, argument(8), argument(40));
   if (userKeys() != argument(16)) return LOAD_KEYS;
   if (logicalBytes() != argument(24)) return LOAD_LOGICAL;
   if (newestHash() != load<u64>(ARGS_BASE, 64)) return LOAD_HASH;
   takeLimit();
   if (logicalLimit() != argument(32)) return LOAD_LIMIT;
-  setMoment(revision, argument(8), argument(40));
   applyFrom(argument(8), argument(48), load<u64>(ARGS_BASE, 72));
   set(LO_UNDER_WAY, 0);
   itemsLost(ownSequence());

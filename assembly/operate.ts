@@ -23,8 +23,8 @@
  * and touch its slot; touch the old records, and the memory of the new ones; then do the work. The first two change nothing
  * that can be seen.
  */
-import { allocRecord, free } from './alloc';
 import { commitSome } from './commit';
+import { expiryWork } from './expiry';
 import { hashKey } from './hash';
 import { itemsCommandSlot, YIELD } from './items';
 import { HEAP_BASE, OPERATE_STATE, SCRATCH_BASE } from './layout';
@@ -32,14 +32,19 @@ import { check, copy, equal, FAIL_MEMORY, pad4 } from './memory';
 import { MSG_NOT_INTEGER, MSG_OUT_OF_MEMORY, MSG_OVERFLOW } from './messages';
 import { NOBODY, RESULT, replyBegin, replyInteger, replyMessage, replyNil, replyOk, replyString } from './output';
 import {
+  expired,
+  freeBlank,
   logicalSize,
+  newRecord,
   REC_DEADLINE,
   REC_KEY,
   REC_KEY_LENGTH,
   REC_REVISION,
   REC_STATE_HASH,
   REC_VALUE_LENGTH,
+  recDeadline,
   recDeleted,
+  recKey,
   recKeyLen,
   recValue,
   recValueLen,
@@ -52,15 +57,21 @@ import {
   CODE_DEL,
   CODE_GET,
   CODE_INCR,
+  CODE_PERSIST,
   CODE_SET,
+  deadlineOf,
   HEAD,
   HEAD_FLAGS,
   HEAD_KEY,
   HEAD_VALUE,
+  mayExpire,
   OP_MORE,
   OP_NX,
+  OP_TTL,
+  OP_XX,
+  operationBytes,
 } from './validate';
-import { logicalBytes, logicalLimit, nextRevision, putRecord, removeRecord } from './version';
+import { logicalBytes, logicalLimit, newestTime, nextRevision, putRecord, removeRecord } from './version';
 
 export const OS_PLACE: u32 = 0;
 export const OS_END: u32 = 4;
@@ -87,6 +98,9 @@ const WINDOW_BYTES: u32 = 64 << 10;
 /** Lines of a new record's memory that are touched ahead. */
 const TOUCH_BYTES: u32 = 1024;
 const CACHE_LINE: u32 = 64;
+
+/** Units of work of a change to the index of deadlines. */
+const DEADLINE_UNITS: i32 = 4;
 
 /** Results of one slice. */
 export const FINISHED: u32 = 0;
@@ -120,6 +134,7 @@ export function operateStart(at: u32, bytes: u32, who: u32): void {
   set(OS_END, at + bytes);
   set(OS_WHO, who);
   set(OS_UNDER_WAY, 0);
+  expiryWork();
 }
 
 /** Does about `budget` units of work: an operation, or a kibibyte of it, is one. */
@@ -140,6 +155,7 @@ export function operateSome(budget: i32): u32 {
       left -= done + <i32>((get(OS_PLACE) - before) >> 10);
       if (done < <i32>operations) return OUTPUT_FULL;
     }
+    left -= DEADLINE_UNITS * <i32>expiryWork();
   }
   return FINISHED;
 }
@@ -161,7 +177,7 @@ export function fillWindow(at: u32, last: u32): u32 {
     const keyLen = load<u32>(p, HEAD_KEY);
     store<u64>(entry, hashKey(p + HEAD, keyLen));
     store<u32>(entry, p, WINDOW_OPERATION);
-    p += HEAD + pad4(keyLen + load<u32>(p, HEAD_VALUE));
+    p += operationBytes(p);
     entry += WINDOW_ENTRY;
   }
   return (entry - SCRATCH_BASE) / WINDOW_ENTRY;
@@ -190,8 +206,8 @@ export function allocWindow(operations: u32): void {
     const at = load<u32>(entry, WINDOW_OPERATION);
     let block: u32 = 0;
     if (<u32>load<u8>(at) == CODE_SET) {
-      const bytes = REC_KEY + load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
-      block = newBlock(bytes);
+      const data = load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
+      block = newBlock(data, mayExpire(at));
     }
     store<u32>(entry, block, WINDOW_BLOCK);
   }
@@ -218,9 +234,9 @@ function touchValues(operations: u32): void {
   set(OS_TOUCHED, sum);
 }
 
-/** There is memory: it was made sure before the entry was begun. */
-function newBlock(bytes: u32): u32 {
-  const block = allocRecord(bytes);
+/** A record yet to be filled in. There is memory: it was made sure before the entry was begun. */
+function newBlock(data: u32, withDeadline: bool): u32 {
+  const block = newRecord(data, withDeadline);
   check(block != 0, FAIL_MEMORY);
   return block;
 }
@@ -236,7 +252,7 @@ function workWindow(operations: u32): i32 {
     const at = load<u32>(entry, WINDOW_OPERATION);
     growSome();
     operation(at, load<u64>(entry), load<u32>(entry, WINDOW_BLOCK));
-    set(OS_PLACE, at + HEAD + pad4(load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE)));
+    set(OS_PLACE, at + operationBytes(at));
   }
   return <i32>operations;
 }
@@ -244,7 +260,7 @@ function workWindow(operations: u32): i32 {
 function dropBlocks(from: u32, to: u32): void {
   for (let i = from; i < to; i++) {
     const block = load<u32>(SCRATCH_BASE + i * WINDOW_ENTRY, WINDOW_BLOCK);
-    if (block != 0) free(block);
+    if (block != 0) freeBlank(block, mayExpire(load<u32>(SCRATCH_BASE + i * WINDOW_ENTRY, WINDOW_OPERATION)));
   }
 }
 
@@ -284,13 +300,21 @@ function endNil(): void {
 
 // ---- operations
 
-/** The live record in a slot that may be 0; 0: absent. */
+/** The record in a slot that may be 0: the one that the replicated sums count, whether it has expired or not; 0: none. */
 // @ts-ignore: decorator
 @inline
-export function liveIn(slot: u32): u32 {
+export function heldIn(slot: u32): u32 {
   if (slot == 0) return 0;
   const record = slotRecord(slot);
   return recDeleted(record) ? 0 : record;
+}
+
+/** The live record in a slot that may be 0; 0: absent, as it also is when it has expired. */
+// @ts-ignore: decorator
+@inline
+export function liveIn(slot: u32): u32 {
+  const record = heldIn(slot);
+  return record == 0 || expired(record, newestTime()) ? 0 : record;
 }
 
 /** Logical size of a record that may be 0. */
@@ -311,9 +335,9 @@ function operation(at: u32, hash: u64, block: u32): void {
   const keyLen = load<u32>(at, HEAD_KEY);
   const slot = locate(hash, at + HEAD, keyLen);
   if (code == CODE_SET) {
-    const flags = <u32>load<u8>(at, HEAD_FLAGS);
-    if (flags != 0 && (flags == OP_NX) == (liveIn(slot) != 0)) {
-      free(block);
+    const condition = <u32>load<u8>(at, HEAD_FLAGS) & (OP_NX | OP_XX);
+    if (condition != 0 && (condition == OP_NX) == (liveIn(slot) != 0)) {
+      freeBlank(block, mayExpire(at));
       endNil();
     } else setKey(at, hash, slot, block);
     return;
@@ -321,6 +345,7 @@ function operation(at: u32, hash: u64, block: u32): void {
   if (code == CODE_GET) return getKey(liveIn(slot));
   if (code == CODE_DEL) return deleteKey(at, hash, slot);
   if (code == CODE_INCR) return increment(at, hash, slot);
+  if (code == CODE_PERSIST) return persist(hash, slot);
   check(code == CODE_CAS, FAIL_MEMORY);
   compareAndSet(at, hash, slot);
 }
@@ -333,30 +358,57 @@ function getKey(record: u32): void {
 
 function setKey(at: u32, hash: u64, slot: u32, block: u32): void {
   const data = load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
-  if (!fits(sizeOf(liveIn(slot)), logicalSize(data))) {
-    free(block);
+  if (!fits(sizeOf(heldIn(slot)), logicalSize(data))) {
+    freeBlank(block, mayExpire(at));
     return endMessage(MSG_OUT_OF_MEMORY);
   }
   writeOperation(at, hash, slot, block, nextRevision());
   if (endCommand()) replyOk();
 }
 
-/** Makes the key and value of a SET the newest record, in `block`. */
-export function writeOperation(at: u32, hash: u64, slot: u32, block: u32, revision: u64): void {
+/** Makes the key and value of a SET the newest record, in the `blank` one that `allocWindow` made for it. */
+export function writeOperation(at: u32, hash: u64, slot: u32, blank: u32, revision: u64): void {
   const keyLen = load<u32>(at, HEAD_KEY);
   const valueLen = load<u32>(at, HEAD_VALUE);
+  const deadline = mayExpire(at) ? newDeadline(at, slot) : 0;
+  let block = blank;
+  if (mayExpire(at) && deadline == 0) {
+    // There is no deadline to keep.
+    freeBlank(blank, true);
+    block = newBlock(keyLen + valueLen, false);
+  }
   copy(block + REC_KEY, at + HEAD, keyLen + valueLen);
-  finishRecord(block, at + HEAD, keyLen, valueLen, 0, revision);
+  finishRecord(block, at + HEAD, keyLen, valueLen, 0, revision, deadline);
   putRecord(hash, slot, block);
 }
 
+/** The deadline that a SET gives its key, 0: none. */
+function newDeadline(at: u32, slot: u32): u64 {
+  if ((<u32>load<u8>(at, HEAD_FLAGS) & OP_TTL) != 0) return deadlineOf(at, newestTime());
+  return deadlineIn(slot);
+}
+
+/** The deadline of the live record in a slot, 0: none, or no such record. */
+function deadlineIn(slot: u32): u64 {
+  const record = liveIn(slot);
+  return record == 0 ? 0 : recDeadline(record);
+}
+
 /** Fills in the head of a record whose key and value are in place; `data`: where else they stand, one behind the other. */
-export function finishRecord(block: u32, data: u32, keyLen: u32, valueLen: u32, system: u32, revision: u64): void {
+export function finishRecord(
+  block: u32,
+  data: u32,
+  keyLen: u32,
+  valueLen: u32,
+  system: u32,
+  revision: u64,
+  deadline: u64,
+): void {
   store<u64>(block, revision, REC_REVISION);
   store<u32>(block, keyLen | (system << 31), REC_KEY_LENGTH);
   store<u32>(block, valueLen, REC_VALUE_LENGTH);
-  store<u64>(block, stateHash(data, keyLen, valueLen, system, revision, 0), REC_STATE_HASH);
-  store<u64>(block, 0, REC_DEADLINE);
+  store<u64>(block, stateHash(data, keyLen, valueLen, system, revision, deadline), REC_STATE_HASH);
+  store<u64>(block, deadline, REC_DEADLINE);
 }
 
 function deleteKey(at: u32, hash: u64, slot: u32): void {
@@ -370,16 +422,33 @@ function deleteKey(at: u32, hash: u64, slot: u32): void {
   if (endCommand()) replyInteger(<i64>get(OS_DELETED));
 }
 
-/** Makes a value that does not stand behind its key the newest record. False: over the memory limit. */
+/** Makes a value that does not stand behind its key the newest record, with the deadline that the key has. False: over the memory limit. */
 function writeValue(at: u32, hash: u64, slot: u32, value: u32, valueLen: u32): bool {
   const keyLen = load<u32>(at, HEAD_KEY);
-  if (!fits(sizeOf(liveIn(slot)), logicalSize(keyLen + valueLen))) return false;
-  const block = newBlock(REC_KEY + keyLen + valueLen);
+  if (!fits(sizeOf(heldIn(slot)), logicalSize(keyLen + valueLen))) return false;
+  const deadline = deadlineIn(slot);
+  const block = newBlock(keyLen + valueLen, deadline != 0);
   copy(block + REC_KEY, at + HEAD, keyLen);
   copy(block + REC_KEY + keyLen, value, valueLen);
-  finishRecord(block, block + REC_KEY, keyLen, valueLen, 0, nextRevision());
+  finishRecord(block, block + REC_KEY, keyLen, valueLen, 0, nextRevision(), deadline);
   putRecord(hash, slot, block);
   return true;
+}
+
+/** PERSIST: the same value without a deadline, as a record of its own, so that a transaction that looked at it notices. */
+function persist(hash: u64, slot: u32): void {
+  if (deadlineIn(slot) == 0) {
+    if (endCommand()) replyInteger(0);
+    return;
+  }
+  const record = liveIn(slot);
+  const keyLen = recKeyLen(record);
+  const valueLen = recValueLen(record);
+  const block = newBlock(keyLen + valueLen, false);
+  copy(block + REC_KEY, recKey(record), keyLen + valueLen);
+  finishRecord(block, block + REC_KEY, keyLen, valueLen, 0, nextRevision(), 0);
+  putRecord(hash, slot, block);
+  if (endCommand()) replyInteger(1);
 }
 
 function compareAndSet(at: u32, hash: u64, slot: u32): void {

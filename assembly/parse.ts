@@ -25,15 +25,36 @@ import {
   encodeCas,
   encodeDelKey,
   encodeIncr,
+  encodePersist,
   encodeSet,
   entryAt,
   entryCanHold,
   entryFits,
   FLAG_NX,
+  FLAG_TTL,
   FLAG_XX,
+  persistsFull,
 } from './encode';
-import { F_KEYS_ITEM_BYTES, F_KEYS_OPERATION_BYTES, F_SCRATCH, maxKey, maxValue, pad4 } from './front';
-import { ITEM_BEGIN, ITEM_COUNT, ITEM_EXISTS, ITEM_GET, ITEM_KEYS, ITEM_MGET } from './items';
+import {
+  F_KEYS_ITEM_BYTES,
+  F_KEYS_OPERATION_BYTES,
+  F_SCRATCH,
+  F_SET_FLAGS,
+  F_SET_TTL,
+  maxKey,
+  maxValue,
+  pad4,
+} from './front';
+import {
+  ITEM_BEGIN,
+  ITEM_COUNT,
+  ITEM_EXISTS,
+  ITEM_GET,
+  ITEM_KEYS,
+  ITEM_MGET,
+  ITEM_PTTL,
+  ITEM_TTL,
+} from './items';
 import {
   CMD_BEGIN,
   CMD_CAS,
@@ -47,13 +68,17 @@ import {
   CMD_KEYS,
   CMD_MEMBERS,
   CMD_MGET,
+  CMD_PERSIST,
   CMD_PING,
+  CMD_PTTL,
   CMD_QUIT,
   CMD_ROLLBACK,
   CMD_SET,
   CMD_STATUS,
+  CMD_TTL,
   MSG_BY_NOT_INTEGER,
   MSG_EMPTY_LINE,
+  MSG_GET_OPTION,
   MSG_IN_TRANSACTION,
   MSG_KEY_TOO_LONG,
   MSG_KEYS_LIMIT,
@@ -62,6 +87,7 @@ import {
   MSG_OK,
   MSG_PONG,
   MSG_SET_OPTION,
+  MSG_SET_TIME,
   MSG_TRANSACTION_EXPIRED,
   MSG_TRANSACTION_TOO_LARGE,
   MSG_UNKNOWN_COMMAND,
@@ -82,14 +108,17 @@ import {
   usageLength,
   usageText,
 } from './text';
-import { inTransaction, txnCas, txnCommit, txnGet, txnIncr, txnKeys, txnSet } from './transact';
+import { answerStale } from './reads';
+import { inTransaction, txnCas, txnCommit, txnGet, txnIncr, txnKeys, txnPersist, txnSet, txnTtl } from './transact';
 import { txnDrop, txnUsed } from './txn';
+import { LARGEST_TTL } from './validate';
 import {
   INTEGER,
   nextWord,
   parseInteger,
   putStart,
   putWord,
+  settleWord,
   splitLine,
   WALK,
   word,
@@ -102,6 +131,11 @@ import {
 const ANY: u32 = 0xffff;
 const DEFAULT_LIMIT: u32 = 1000;
 const LARGEST_LIMIT: i64 = 1_000_000;
+/** Options of SET, as their two letters are loaded. */
+const NX: u32 = 0x584e;
+const XX: u32 = 0x5858;
+const EX: u32 = 0x5845;
+const PX: u32 = 0x5850;
 /** Bytes of a client's word that a message shows, and a little more. */
 const SHOWN: u32 = 80;
 
@@ -170,7 +204,7 @@ function dispatch(c: usize, code: u32, p: usize, end: usize): u32 {
     case CMD_SET:
       return setCommand(c);
     case CMD_GET:
-      return getCommand(c);
+      return wordCount() == 3 ? staleRead(c) : keyRead(c, ITEM_GET);
     case CMD_PING:
       return constant(c, MSG_PONG);
     case CMD_DEL:
@@ -179,6 +213,12 @@ function dispatch(c: usize, code: u32, p: usize, end: usize): u32 {
       return keysRead(c, CMD_EXISTS, ITEM_EXISTS, p, end);
     case CMD_MGET:
       return keysRead(c, CMD_MGET, ITEM_MGET, p, end);
+    case CMD_TTL:
+      return keyRead(c, ITEM_TTL);
+    case CMD_PTTL:
+      return keyRead(c, ITEM_PTTL);
+    case CMD_PERSIST:
+      return persistCommand(c);
     case CMD_INCR:
       return incrCommand(c);
     case CMD_CAS:
@@ -255,25 +295,70 @@ function measureKeys(p: usize, end: usize): u32 {
 function setCommand(c: usize): u32 {
   const key = word(1);
   const value = word(2);
-  let flags: u32 = 0;
-  if (wordCount() == 4) {
-    flags = setOption(word(3));
-    if (flags == 0) return errorWord(c, MSG_SET_OPTION, word(3));
-  }
+  const bad = setOptions();
+  if (bad != 0) return errorWord(c, load<u32>(F_SET_FLAGS), bad);
   if (tooLong(key, maxKey())) return keyError(c, key);
   if (tooLong(value, maxValue())) return valueError(c, value);
-  if (inTransaction(c)) return txnSet(c, flags, key, value);
+  const flags = load<u32>(F_SET_FLAGS);
+  const ttl = load<u64>(F_SET_TTL);
+  if (inTransaction(c)) return txnSet(c, flags, ttl, key, value);
   const cause = writeCause(c);
-  if (cause == CAUSE_NONE) encodeSet(c, flags, key, value);
+  if (cause == CAUSE_NONE) encodeSet(c, flags, key, value, ttl);
   return cause;
 }
 
-/** The flag of an option of SET, or 0. */
+/**
+ * Reads the options of a SET, in any order, at most one of each kind, into F_SET_FLAGS and F_SET_TTL; 0. Or the first word
+ * at fault, whose message is then in F_SET_FLAGS.
+ */
+function setOptions(): usize {
+  let flags: u32 = 0;
+  let ttl: u64 = 0;
+  const n = wordCount();
+  for (let i: u32 = 3; i < n; i++) {
+    const option = setOption(word(i));
+    const kind = option == NX || option == XX ? FLAG_NX | FLAG_XX : option == EX || option == PX ? FLAG_TTL : 0;
+    if (kind == 0 || (flags & kind) != 0 || (kind == FLAG_TTL && i + 1 == n)) return setFault(MSG_SET_OPTION, word(i));
+    if (kind == FLAG_TTL) {
+      i++;
+      ttl = timeToLive(word(i), option == EX ? 1000 : 1);
+      if (ttl == 0) return setFault(MSG_SET_TIME, word(i));
+    }
+    flags |= option == NX ? FLAG_NX : option == XX ? FLAG_XX : FLAG_TTL;
+  }
+  store<u32>(F_SET_FLAGS, flags);
+  store<u64>(F_SET_TTL, ttl);
+  return 0;
+}
+
+function setFault(message: u32, w: usize): usize {
+  store<u32>(F_SET_FLAGS, message);
+  return w;
+}
+
+/** The two letters of a word in upper case; 0: it is not two bytes long. */
 function setOption(w: usize): u32 {
   if (wordLength(w) != 2) return 0;
   putStart(F_SCRATCH, w, 2);
-  const option = load<u16>(F_SCRATCH) & 0xdfdf;
-  return option == 0x584e ? FLAG_NX : option == 0x5858 ? FLAG_XX : 0;
+  return load<u16>(F_SCRATCH) & 0xdfdf;
+}
+
+/** Milliseconds that a word says in units of `unit` of them; 0: it is not a number within the bounds. */
+function timeToLive(w: usize, unit: u64): u64 {
+  if (!integerAt(w)) return 0;
+  const number = load<i64>(INTEGER);
+  return number < 1 || <u64>number > LARGEST_TTL / unit ? 0 : <u64>number * unit;
+}
+
+function persistCommand(c: usize): u32 {
+  const key = word(1);
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (inTransaction(c)) return txnPersist(c, key);
+  const cause = writeCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  if (persistsFull()) return CAUSE_ENTRY;
+  encodePersist(c, key);
+  return CAUSE_NONE;
 }
 
 function incrCommand(c: usize): u32 {
@@ -332,17 +417,40 @@ function delCommand(c: usize, p: usize, end: usize): u32 {
 
 // ---- reads
 
-function getCommand(c: usize): u32 {
+/** GET, TTL and PTTL. */
+function keyRead(c: usize, kind: u32): u32 {
   const key = word(1);
   if (tooLong(key, maxKey())) return keyError(c, key);
-  if (inTransaction(c)) return txnGet(c, key);
+  if (inTransaction(c)) return kind == ITEM_GET ? txnGet(c, key) : txnTtl(c, key, kind == ITEM_PTTL);
   const cause = readCause(c);
   if (cause != CAUSE_NONE) return cause;
-  const item = joinItem(c, ITEM_GET, 8 + pad4(wordLength(key)));
+  const item = joinItem(c, kind, 8 + pad4(wordLength(key)));
   if (item == 0) return CAUSE_AGAIN;
   store<u32>(item, wordLength(key), 4);
   putWord(item + 8, key);
   return CAUSE_NONE;
+}
+
+/**
+ * GET key STALE: from what is published here, once all before it is answered, so that a connection does not read what is older
+ * than its own writes. Inside a transaction there is nothing that it could mean.
+ */
+function staleRead(c: usize): u32 {
+  const option = word(2);
+  const key = word(1);
+  if (!isStale(option)) return errorWord(c, MSG_GET_OPTION, option);
+  if (tooLong(key, maxKey())) return keyError(c, key);
+  if (inTransaction(c)) return errorWord(c, MSG_NOT_IN_TRANSACTION, option);
+  if (!connIdle(c)) return CAUSE_IDLE;
+  settleWord(key);
+  answerStale(connSlot(c), wordStart(key), wordLength(key));
+  return CAUSE_NONE;
+}
+
+function isStale(w: usize): bool {
+  if (wordLength(w) != 5) return false;
+  putStart(F_SCRATCH, w, 5);
+  return (load<u32>(F_SCRATCH) & 0xdfdfdfdf) == 0x4c415453 && (load<u8>(F_SCRATCH + 4) & 0xdf) == 0x45;
 }
 
 /** EXISTS and MGET. */

@@ -11,6 +11,7 @@
  *        + 24  u32  heap                               28  u32  its elements     32  u32  elements it has room for
  *        + 36  u32  sorted elements, or written ones
  *        + 40  u32  reply                              44  u32  its bytes        48  u32  bytes it has room for
+ *        + 56  u64  log time of the pinned revision
  * heap element:  0  u64  the 8 bytes of the key behind the prefix, big-endian    8  u32  record    12  u32  0
  * ```
  *
@@ -42,7 +43,9 @@ import {
   ITEM_KEYS_DONE,
   ITEM_MESSAGE,
   ITEM_MGET,
+  ITEM_PTTL,
   ITEM_TEXT,
+  ITEM_TTL,
   itemBytes,
   itemKind,
   itemSlot,
@@ -54,12 +57,13 @@ import {
 import { putJsonString } from './json';
 import { SCAN_BASE } from './layout';
 import { equal } from './memory';
-import { MSG_OUT_OF_MEMORY } from './messages';
+import { MSG_OUT_OF_MEMORY, MSG_STALE_REPLY } from './messages';
 import {
   lineEnd,
   lineOver,
   outputAt,
   putByte,
+  putMessageNumber,
   putText,
   replyBegin,
   replyInteger,
@@ -74,11 +78,11 @@ import {
   textDrop,
   textStart,
 } from './output';
-import { recKey, recKeyLen, recValue, recValueLen } from './record';
+import { compareKeys, recDeadline, recKey, recKeyLen, recValue, recValueLen } from './record';
 import { SCAN_END, scanSome } from './scan';
 import { touch } from './table';
 import { txnBegin } from './txn';
-import { findAt, findCurrent, pin, published, publishedKeys, unpin } from './version';
+import { findAt, findCurrent, newestTime, pin, published, publishedKeys, publishedTime, unpin } from './version';
 
 const GROUP: u32 = 64;
 /** Keys looked up, parts of a scan, and sorted or written keys in one slice. */
@@ -100,6 +104,7 @@ const K_DONE: usize = F_KEYS + 36;
 const K_REPLY: usize = F_KEYS + 40;
 const K_REPLY_BYTES: usize = F_KEYS + 44;
 const K_REPLY_ROOM: usize = F_KEYS + 48;
+const K_TIME: usize = F_KEYS + 56;
 const STEP_SCAN: u32 = 0;
 const STEP_SORT: u32 = 1;
 const STEP_WRITE: u32 = 2;
@@ -110,7 +115,7 @@ const SLACK: u32 = 32;
 // @ts-ignore: decorator
 @inline
 function lookUp(key: usize, length: u32, side: bool): u32 {
-  return side ? findCurrent(<u32>key, length, 0) : findAt(<u32>key, length, 0, published());
+  return side ? findCurrent(<u32>key, length, 0) : findAt(<u32>key, length, 0, published(), publishedTime());
 }
 
 /** GET. */
@@ -119,6 +124,34 @@ export function answerGet(item: usize, side: bool): void {
   replyBegin(itemSlot(item));
   if (record == 0) replyNil();
   else replyString(recValue(record), recValueLen(record));
+}
+
+/** GET key STALE: the published value, and the revision that it is of. */
+export function answerStale(slot: u32, key: usize, length: u32): void {
+  const record = lookUp(key, length, false);
+  count(F_READS);
+  replyNow(slot);
+  putMessageNumber(MSG_STALE_REPLY, published());
+  if (record == 0) putNull();
+  else putJsonString(recValue(record), recValueLen(record));
+  putByte(125);
+  lineEnd();
+}
+
+/** TTL and PTTL. */
+export function answerTtl(item: usize, side: bool): void {
+  const record = lookUp(item + 8, load<u32>(item, 4), side);
+  replyBegin(itemSlot(item));
+  const deadline = record == 0 ? 0 : recDeadline(record);
+  replyTtl(record != 0, deadline, side ? newestTime() : publishedTime(), itemKind(item) == ITEM_PTTL);
+}
+
+/** The reply to TTL and PTTL: what is left until the deadline (0: none) at `time`; of seconds, one begun counts. */
+export function replyTtl(live: bool, deadline: u64, time: u64, inMs: bool): void {
+  if (!live) return replyInteger(-2);
+  if (deadline == 0) return replyInteger(-1);
+  const left = deadline - time;
+  replyInteger(inMs ? left : (left + 999) / 1000);
 }
 
 /** EXISTS. */
@@ -192,7 +225,7 @@ function touchGroup(from: usize, end: usize): usize {
   let item = from;
   for (let i: u32 = 0; i < GROUP && item < end; i++) {
     const kind = itemKind(item);
-    if (kind == ITEM_GET) touch(<u32>item + 8, load<u32>(item, 4));
+    if (kind == ITEM_GET || kind == ITEM_TTL || kind == ITEM_PTTL) touch(<u32>item + 8, load<u32>(item, 4));
     else if (kind == ITEM_MGET || kind == ITEM_EXISTS) touchKeys(item + 8, item + 8 + load<u32>(item, 4));
     item += itemBytes(item);
   }
@@ -233,6 +266,7 @@ function answerRead(item: usize): void {
   if (kind == ITEM_GET) answerGet(item, false);
   else if (kind == ITEM_MGET) answerMget(item, false);
   else if (kind == ITEM_EXISTS) answerExists(item, false);
+  else if (kind == ITEM_TTL || kind == ITEM_PTTL) answerTtl(item, false);
   else if (kind == ITEM_COUNT) {
     replyBegin(slot);
     replyInteger(publishedKeys());
@@ -289,9 +323,10 @@ function evalKeys(list: usize, end: usize): bool {
 }
 
 function keysBegin(item: usize): void {
-  memory.fill(F_KEYS, 0, K_REPLY_ROOM + 4 - F_KEYS);
+  memory.fill(F_KEYS, 0, K_TIME + 8 - F_KEYS);
   store<u32>(K_ITEM, <u32>item);
   store<u64>(K_REVISION, pin());
+  store<u64>(K_TIME, publishedTime());
 }
 
 /** Gives up what the KEYS under way holds; as long as it is not answered, `evalReads` begins it again. */
@@ -300,7 +335,7 @@ export function keysDrop(): void {
   unpin(load<u64>(K_REVISION));
   if (load<u32>(K_HEAP) != 0) give(load<u32>(K_HEAP));
   if (load<u32>(K_REPLY) != 0) give(load<u32>(K_REPLY));
-  memory.fill(F_KEYS, 0, K_REPLY_ROOM + 4 - F_KEYS);
+  memory.fill(F_KEYS, 0, K_TIME + 8 - F_KEYS);
 }
 
 /** A slice of the KEYS under way; true when it is answered. */
@@ -349,7 +384,7 @@ function keysAnswer(item: usize, enough: bool): bool {
 function keysScan(item: usize): bool {
   const prefixLength = load<u32>(item, 8);
   for (let i: u32 = 0; i < SCANS && load<u64>(K_CURSOR) < SCAN_END; i++) {
-    const found = scanSome(<u32>K_CURSOR, load<u64>(K_REVISION));
+    const found = scanSome(<u32>K_CURSOR, load<u64>(K_REVISION), load<u64>(K_TIME));
     for (let n: u32 = 0; n < found; n++) {
       const record = load<u32>(SCAN_BASE + (n << 2));
       if (recKeyLen(record) < prefixLength || !equal(recKey(record), <u32>item + 12, prefixLength)) continue;
@@ -436,26 +471,6 @@ function before(head: u64, record: u32, element: usize): bool {
 function after(head: u64, record: u32, element: usize): bool {
   const other = load<u64>(element);
   return head != other ? head > other : compareKeys(record, load<u32>(element, 8)) > 0;
-}
-
-/** Compares two keys byte by byte; a key sorts before those that it begins. */
-function compareKeys(a: u32, b: u32): i32 {
-  const lengthA = recKeyLen(a);
-  const lengthB = recKeyLen(b);
-  const n = min(lengthA, lengthB);
-  const keyA = recKey(a);
-  const keyB = recKey(b);
-  let i: u32 = 0;
-  for (; i + 8 <= n; i += 8) {
-    const wordA = bswap(load<u64>(keyA + i));
-    const wordB = bswap(load<u64>(keyB + i));
-    if (wordA != wordB) return wordA < wordB ? -1 : 1;
-  }
-  for (; i < n; i++) {
-    const difference = <i32>load<u8>(keyA + i) - <i32>load<u8>(keyB + i);
-    if (difference != 0) return difference;
-  }
-  return lengthA < lengthB ? -1 : lengthA > lengthB ? 1 : 0;
 }
 
 /** Sorts some more: the largest of the heap's first K_DONE elements goes to their end. */

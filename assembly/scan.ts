@@ -34,10 +34,10 @@ const MOST_GRANULES: u32 = 4096;
 const LARGEST_GRANULE: u32 = 1024;
 
 /**
- * Writes the addresses of users' records visible at `revision` (pinned or published) to SCAN_BASE, u32 each, and moves the cursor at address
+ * Writes the addresses of users' records visible at `revision` (pinned or published) and log time `time` to SCAN_BASE, u32 each, and moves the cursor at address
  * `cursor` on. Returns how many there are; 0 does not mean the end: the cursor being SCAN_END does.
  */
-export function scanSome(cursor: u32, revision: u64): u32 {
+export function scanSome(cursor: u32, revision: u64, time: u64): u32 {
   let tag = load<u64>(cursor);
   const log = load<u32>(TABLE_STATE, TS_LOG);
   const old = load<u32>(TABLE_STATE, TS_OLD);
@@ -47,8 +47,8 @@ export function scanSome(cursor: u32, revision: u64): u32 {
   let n: u32 = 0;
   for (let granules: u32 = 0; granules < MOST_GRANULES && tag < SCAN_END && n + LARGEST_GRANULE <= MOST; granules++) {
     const end = (tag & ~(step - 1)) + step;
-    n = scanTable(load<u32>(TABLE_STATE, TS_SLOTS), log, 0, tag, end, revision, n);
-    if (old != 0) n = scanTable(old, oldLog, load<u32>(TABLE_STATE, TS_WATERMARK), tag, end, revision, n);
+    n = scanTable(load<u32>(TABLE_STATE, TS_SLOTS), log, 0, tag, end, revision, time, n);
+    if (old != 0) n = scanTable(old, oldLog, load<u32>(TABLE_STATE, TS_WATERMARK), tag, end, revision, time, n);
     tag = end;
   }
   store<u64>(cursor, tag);
@@ -56,7 +56,16 @@ export function scanSome(cursor: u32, revision: u64): u32 {
 }
 
 /** Adds the records of one table whose tags are in [from, end), standing at slot `watermark` or above. */
-function scanTable(slots: u32, log: u32, watermark: u32, from: u64, end: u64, revision: u64, count: u32): u32 {
+function scanTable(
+  slots: u32,
+  log: u32,
+  watermark: u32,
+  from: u64,
+  end: u64,
+  revision: u64,
+  time: u64,
+  count: u32,
+): u32 {
   const mask = ((<u32>1) << log) - 1;
   const shift = TAG_BITS - <u64>log;
   const lastHome = <u32>((end - 1) >> shift);
@@ -66,7 +75,7 @@ function scanTable(slots: u32, log: u32, watermark: u32, from: u64, end: u64, re
   let slot = load<u64>(slots + (i << 3));
   // Every slot up to the last home, then on to the first empty one.
   while (slot != 0 || past < lastHome) {
-    if ((slot & SLOT_ADDRESS_MASK) > SLOT_TOMBSTONE && i >= watermark) n = take(slot, from, end, revision, n);
+    if ((slot & SLOT_ADDRESS_MASK) > SLOT_TOMBSTONE && i >= watermark) n = take(slot, from, end, revision, time, n);
     past++;
     i = (i + 1) & mask;
     slot = load<u64>(slots + (i << 3));
@@ -74,10 +83,10 @@ function scanTable(slots: u32, log: u32, watermark: u32, from: u64, end: u64, re
   return n;
 }
 
-function take(slot: u64, from: u64, end: u64, revision: u64, n: u32): u32 {
+function take(slot: u64, from: u64, end: u64, revision: u64, time: u64, n: u32): u32 {
   const tag = slot >> SLOT_ADDRESS_BITS;
   if (tag < from || tag >= end) return n;
-  const record = visibleAt(<u32>(slot << 4), revision);
+  const record = visibleAt(<u32>(slot << 4), revision, time);
   if (record == 0 || recSystem(record)) return n;
   check(n < MOST, FAIL_SCAN);
   store<u32>(SCAN_BASE + (n << 2), record);

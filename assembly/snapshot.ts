@@ -49,7 +49,7 @@ import {
   TS_SLOTS,
   TS_WATERMARK,
 } from './table';
-import { pin, publishedTime, unpin, visibleAt } from './version';
+import { pin, unpin, visibleAt } from './version';
 
 export const SN_REVISION: u32 = 0;
 export const SN_CURSOR: u32 = 8;
@@ -78,6 +78,8 @@ const ENOUGH: u32 = 3072;
 const MOST_SLOTS: u32 = 65536;
 /** Most bytes of one chunk, but for a single record that is larger. */
 const LARGEST_CHUNK: u32 = 1 << 20;
+/** A log time at which nothing has expired: what has is in a snapshot until it is removed. */
+const BEFORE_ALL: u64 = 0;
 /** Returned by `snapshotPick` when all has been handed out. */
 export const SNAPSHOT_DONE: u32 = 0xffffffff;
 
@@ -107,11 +109,6 @@ export function snapshotBegin(): void {
   memory.fill(SNAPSHOT_STATE, 0, SN_PART + 4);
   store<u64>(SNAPSHOT_STATE, pin(), SN_REVISION);
   set(SN_RUNNING, 1);
-}
-
-/** Log time of the last entry that is published, ms. */
-export function snapshotTime(): f64 {
-  return <f64>publishedTime();
 }
 
 export function snapshotEnd(): void {
@@ -257,7 +254,7 @@ function keepVisible(count: u32): u32 {
   const revision = load<u64>(SNAPSHOT_STATE, SN_REVISION);
   let n: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    const record = visibleAt(listed(i), revision);
+    const record = visibleAt(listed(i), revision, BEFORE_ALL);
     store<u32>(SNAPSHOT_BASE + (n << 2), record);
     n += record == 0 ? 0 : 1;
   }

@@ -25,6 +25,7 @@ export {
 export {
   AP_CHECKPOINT,
   AP_CHECKPOINT_HASH,
+  AP_DOES,
   AP_END,
   AP_NEXT,
   AP_ORIGIN,
@@ -33,10 +34,24 @@ export {
   AP_PHASE,
   AP_PUBLISHED_CHECKPOINT,
   AP_RECORD,
+  AP_REMOVED,
+  AP_REMOVED_AT,
+  AP_REMOVED_BYTES,
   AP_STAGED,
 } from './apply';
 export { CS_CHECKS, CS_END, CS_GROWTH, CS_OPERATIONS, CS_PASS, CS_PLACE, CS_REVISION } from './commit';
 export { CRC_TABLE } from './crc';
+export {
+  ES_BEFORE,
+  ES_REST,
+  ES_ROOT,
+  ES_WORK,
+  expiredUsers as test_expiredUsers,
+  expiryFirst as test_expiryFirst,
+  NODE_LEFT,
+  NODE_RIGHT,
+  NODE_USERS,
+} from './expiry';
 export { HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
 export * from './layout';
 export { LO_REVISION, LO_UNDER_WAY, LO_WRONG, LOAD_ENTRY, LOAD_ENTRY_AT, LOAD_WINDOW } from './load';
@@ -171,9 +186,11 @@ export {
   VA_MORE_CLASSES,
   VA_COMMANDS,
   VA_END,
+  VA_LONGEST,
   VA_MORE,
   VA_OPERATIONS,
   VA_PAGES,
+  VA_PERSISTS,
   VA_PLACE,
   VA_READS,
 } from './validate';

@@ -4,7 +4,7 @@
  */
 import { give, take } from './heap';
 import { CAUSE_ENTRY, CAUSE_NONE, connSlot, connTxn } from './conn';
-import { commandDone, entryAt, entryFits, FLAG_XX } from './encode';
+import { commandDone, entryAt, entryFits, FLAG_NX, FLAG_TTL, FLAG_XX } from './encode';
 import { F_SCRATCH, pad4 } from './front';
 import { putJsonString } from './json';
 import { equal } from './memory';
@@ -20,27 +20,37 @@ import {
 } from './messages';
 import { lineEnd, lineOver, putByte, replyInteger, replyMessage, replyNil, replyNow, replyString } from './output';
 import { constant, writeCause } from './place';
-import { putNull } from './reads';
+import { putNull, replyTtl } from './reads';
 import {
   addBytes,
   bytesOf,
+  E_FLAGS,
   E_KEY_BYTES,
+  E_TTL,
+  HAS_TTL,
+  HAS_WRITE,
+  KEEPS,
+  T_TIME,
   checkCost,
   commandBegin,
   commitBytes,
   dropEntries,
   entry,
   entryCount,
+  entryFlags,
   firstTime,
+  keptExpiry,
   noteCheck,
   noteDel,
   noteSet,
   putCommit,
   see,
+  seenDeadline,
   seenLength,
   seenLive,
   seenValue,
   takeEntry,
+  ttlBytes,
   txnDrop,
   txnWrites,
   valueRoom,
@@ -102,16 +112,26 @@ export function txnGet(c: usize, key: usize): u32 {
 }
 
 /**
- * Ends a command on one key, which depends on its old value (`depends`) and writes (`does`) `length` bytes from `value`.
- * False when it was refused, and answered so.
+ * Ends a command on one key, which depends on its old value (`depends`) and writes (`does`) `length` bytes from `value`,
+ * with `expiry` and `ttl` as `noteSet` takes them. False when it was refused, and answered so.
  */
-function finish(c: usize, i: u32, kept: u32, depends: bool, does: bool, value: usize, length: u32): bool {
+function finish(
+  c: usize,
+  i: u32,
+  kept: u32,
+  depends: bool,
+  does: bool,
+  value: usize,
+  length: u32,
+  expiry: u32,
+  ttl: u64,
+): bool {
   const t = connTxn(c);
   const e = entry(t, i);
   let added = depends ? checkCost(e) : 0;
   let removed: u32 = 0;
   if (does) {
-    added += 12 + pad4(load<u32>(e, E_KEY_BYTES) + length);
+    added += 12 + pad4(load<u32>(e, E_KEY_BYTES) + length) + ttlBytes(expiry);
     removed = writeCost(e);
   }
   if (!within(t, added, removed)) {
@@ -123,19 +143,21 @@ function finish(c: usize, i: u32, kept: u32, depends: bool, does: bool, value: u
     return false;
   }
   if (depends) noteCheck(t, i);
-  if (does) memory.copy(noteSet(t, i, length), value, length);
+  if (does) memory.copy(noteSet(t, i, length, expiry, ttl), value, length);
   addBytes(t, added, removed);
   return true;
 }
 
-export function txnSet(c: usize, flags: u32, key: usize, value: usize): u32 {
+export function txnSet(c: usize, flags: u32, ttl: u64, key: usize, value: usize): u32 {
   const t = connTxn(c);
   const kept = entryCount(t);
   const i = keyEntry(t, key);
   if (i < 0) return refuse(c, t, kept, MSG_OUT_OF_MEMORY);
   settleWord(value);
-  const does = flags == 0 || seenLive(entry(t, i)) == (flags == FLAG_XX);
-  if (!finish(c, i, kept, flags != 0, does, wordStart(value), wordLength(value))) return CAUSE_NONE;
+  const condition = flags & (FLAG_NX | FLAG_XX);
+  const does = condition == 0 || seenLive(entry(t, i)) == (condition == FLAG_XX);
+  const expiry = flags & FLAG_TTL;
+  if (!finish(c, i, kept, condition != 0, does, wordStart(value), wordLength(value), expiry, ttl)) return CAUSE_NONE;
   return answer(c, does ? MSG_OK : MSG_NIL);
 }
 
@@ -149,7 +171,7 @@ export function txnCas(c: usize, key: usize, expected: usize, value: usize): u32
   const e = entry(t, i);
   const length = wordLength(expected);
   const does = seenLive(e) && seenLength(e) == length && equal(<u32>seenValue(t, e), <u32>wordStart(expected), length);
-  if (!finish(c, i, kept, true, does, wordStart(value), wordLength(value))) return CAUSE_NONE;
+  if (!finish(c, i, kept, true, does, wordStart(value), wordLength(value), keptExpiry(e), keptTtl(e))) return CAUSE_NONE;
   return answer(c, does ? MSG_OK : MSG_NIL);
 }
 
@@ -170,10 +192,53 @@ export function txnIncr(c: usize, key: usize, by: i64): u32 {
     }
   }
   const length = <u32>(putDecimal(F_SCRATCH, sum) - F_SCRATCH);
-  if (!finish(c, i, kept, true, problem == 0, F_SCRATCH, length)) return CAUSE_NONE;
+  if (!finish(c, i, kept, true, problem == 0, F_SCRATCH, length, keptExpiry(e), keptTtl(e))) return CAUSE_NONE;
   if (problem != 0) return answer(c, problem);
   replyNow(connSlot(c));
   replyInteger(sum);
+  return CAUSE_NONE;
+}
+
+/** What goes with `keptExpiry`: the time to live of the own write, or the deadline kept. */
+function keptTtl(e: usize): u64 {
+  return (entryFlags(e) & HAS_WRITE) != 0 ? load<u64>(e, E_TTL) : seenLive(e) ? seenDeadline(e) : 0;
+}
+
+/** TTL and PTTL: of an own write from COMMIT on, else as of BEGIN. */
+export function txnTtl(c: usize, key: usize, inMs: bool): u32 {
+  const t = connTxn(c);
+  const kept = entryCount(t);
+  const i = keyEntry(t, key);
+  if (i < 0) return refuse(c, t, kept, MSG_OUT_OF_MEMORY);
+  const e = entry(t, i);
+  if (!finish(c, i, kept, true, false, 0, 0, 0, 0)) return CAUSE_NONE;
+  replyNow(connSlot(c));
+  const live = seenLive(e);
+  const own = (entryFlags(e) & HAS_TTL) != 0;
+  const time = own ? 0 : load<u64>(t, T_TIME);
+  replyTtl(live, own ? load<u64>(e, E_TTL) : live ? seenDeadline(e) : 0, time, inMs);
+  return CAUSE_NONE;
+}
+
+/** PERSIST: the value seen, written again without a deadline. */
+export function txnPersist(c: usize, key: usize): u32 {
+  const t = connTxn(c);
+  const kept = entryCount(t);
+  const i = keyEntry(t, key);
+  if (i < 0) return refuse(c, t, kept, MSG_OUT_OF_MEMORY);
+  const e = entry(t, i);
+  const does = seenLive(e) && keptExpiry(e) != 0;
+  if ((entryFlags(e) & HAS_WRITE) != 0) {
+    if (does) {
+      addBytes(t, 0, ttlBytes(entryFlags(e)));
+      store<u32>(e, entryFlags(e) & ~(HAS_TTL | KEEPS), E_FLAGS);
+    }
+  } else {
+    const value = does ? seenValue(t, e) : 0;
+    if (!finish(c, i, kept, true, does, value, does ? seenLength(e) : 0, 0, 0)) return CAUSE_NONE;
+  }
+  replyNow(connSlot(c));
+  replyInteger(does ? 1 : 0);
   return CAUSE_NONE;
 }
 

@@ -25,12 +25,13 @@
  * 84  u32  last write + 1
  * 88  u32  number of writes
  * 92  u32  number of the command
+ * 96  u64  log time of the pinned revision
  *
- * entry, 56 bytes, one for each key:
+ * entry, 64 bytes, one for each key:
  *  0  u32  hash
  *  4  u32  key in the arena
  *  8  u32  key length
- * 12  u32  1: check, 2: write, 4: the write is a DEL
+ * 12  u32  1: check, 2: write, 4: the write is a DEL, 8: it has a time to live, 16: it keeps the deadline of the record seen
  * 16  u64  revision seen
  * 24  u32  value in the arena
  * 28  u32  value length
@@ -39,7 +40,7 @@
  * 40  u32  next write + 1
  * 44  u32  last command that counted it
  * 48  u32  record seen by this command
- * 52  u32  0
+ * 56  u64  time to live of the write, ms; of one that keeps a deadline: that
  * ```
  *
  * Keys and values lie in the arena; a value that outgrows its room gets a new place, and when half of the arena is in use no
@@ -53,12 +54,13 @@
  */
 import { give, take } from './heap';
 import { conn, connSet, connSetTxn, connSlot, connTxn, IS_EXPIRED } from './conn';
-import { OP_COMMIT, OP_DEL, OP_SET, putOperation, putPadding } from './encode';
+import { FLAG_KEEP, FLAG_TTL, OP_COMMIT, OP_DEL, OP_SET, putOperation, putPadding } from './encode';
 import { F_MAX_TRANSACTION, F_NOW, F_TXN_COUNT, F_TXN_FIRST, F_TXN_LAST, FAIL_TRANSACTION, pad4 } from './front';
 import { hashKey } from './hash';
 import { check, equal } from './memory';
-import { recRevision, recValue, recValueLen } from './record';
-import { findAt, pin, unpin } from './version';
+import { recDeadline, recRevision, recValue, recValueLen } from './record';
+import { TTL_BYTES } from './validate';
+import { findAt, pin, publishedTime, unpin } from './version';
 
 export const TXN_BYTES: u32 = 128;
 export const T_OLDER: usize = 0;
@@ -81,8 +83,9 @@ export const T_CHECK_COUNT: usize = 76;
 export const T_WRITES: usize = 80;
 export const T_WRITE_COUNT: usize = 88;
 export const T_COMMAND: usize = 92;
+export const T_TIME: usize = 96;
 
-export const ENTRY: u32 = 56;
+export const ENTRY: u32 = 64;
 export const E_HASH: usize = 0;
 export const E_KEY: usize = 4;
 export const E_KEY_BYTES: usize = 8;
@@ -95,6 +98,7 @@ export const E_NEXT_CHECK: usize = 36;
 export const E_NEXT_WRITE: usize = 40;
 export const E_COMMAND: usize = 44;
 export const E_RECORD: usize = 48;
+export const E_TTL: usize = 56;
 const FIRST_ENTRIES: u32 = 8;
 const FIRST_ARENA: u32 = 512;
 const LARGEST: u32 = (64 << 20) - 64;
@@ -105,6 +109,9 @@ const SLACK: u32 = 16;
 export const HAS_CHECK: u32 = 1;
 export const HAS_WRITE: u32 = 2;
 export const IS_DEL: u32 = 4;
+/** The same bits as the flags of a SET. */
+export const HAS_TTL: u32 = FLAG_TTL;
+export const KEEPS: u32 = FLAG_KEEP;
 
 export function txnCount(): u32 {
   return load<u32>(F_TXN_COUNT);
@@ -117,6 +124,7 @@ export function txnBegin(c: usize): bool {
   memory.fill(t, 0, TXN_BYTES);
   store<u32>(t, connSlot(c), T_SLOT);
   store<u64>(t, pin(), T_REVISION);
+  store<u64>(t, publishedTime(), T_TIME);
   connSetTxn(c, t);
   link(t);
   store<u32>(F_TXN_COUNT, load<u32>(F_TXN_COUNT) + 1);
@@ -383,10 +391,10 @@ export function firstTime(t: usize, e: usize): bool {
   return true;
 }
 
-/** Looks a key up at the pinned revision, unless it is among the own writes. */
+/** Looks a key up at the pinned revision and its log time, unless it is among the own writes. */
 export function see(t: usize, e: usize): void {
   if ((entryFlags(e) & HAS_WRITE) != 0) return;
-  const record = findAt(<u32>entryKey(t, e), load<u32>(e, E_KEY_BYTES), 0, load<u64>(t, T_REVISION));
+  const record = findAt(<u32>entryKey(t, e), load<u32>(e, E_KEY_BYTES), 0, load<u64>(t, T_REVISION), load<u64>(t, T_TIME));
   store<u32>(e, record, E_RECORD);
 }
 
@@ -404,6 +412,28 @@ export function seenLength(e: usize): u32 {
   return (entryFlags(e) & HAS_WRITE) != 0 ? load<u32>(e, E_VALUE_BYTES) : recValueLen(load<u32>(e, E_RECORD));
 }
 
+/** The deadline in the transaction's view of a key that exists there, 0: none. Not for a write with a time to live of its own. */
+export function seenDeadline(e: usize): u64 {
+  const flags = entryFlags(e);
+  if ((flags & HAS_WRITE) != 0) return (flags & KEEPS) == 0 ? 0 : load<u64>(e, E_TTL);
+  return recDeadline(load<u32>(e, E_RECORD));
+}
+
+/** What a value that takes the place of the one seen must do to have its deadline: HAS_TTL, KEEPS, or 0 for none. */
+export function keptExpiry(e: usize): u32 {
+  const flags = entryFlags(e);
+  if ((flags & HAS_WRITE) != 0) return flags & (HAS_TTL | KEEPS);
+  const record = load<u32>(e, E_RECORD);
+  return record == 0 || recDeadline(record) == 0 ? 0 : KEEPS;
+}
+
+/** Bytes that a time to live adds to a write. */
+// @ts-ignore: decorator
+@inline
+export function ttlBytes(flags: u32): u32 {
+  return (flags & HAS_TTL) == 0 ? 0 : TTL_BYTES;
+}
+
 /** Bytes that noting the dependence on the key adds. */
 export function checkCost(e: usize): u32 {
   return (entryFlags(e) & (HAS_CHECK | HAS_WRITE)) != 0 ? 0 : 12 + pad4(load<u32>(e, E_KEY_BYTES));
@@ -411,7 +441,9 @@ export function checkCost(e: usize): u32 {
 
 /** Bytes that the key's write takes up now. */
 export function writeCost(e: usize): u32 {
-  return (entryFlags(e) & HAS_WRITE) == 0 ? 0 : 12 + pad4(load<u32>(e, E_KEY_BYTES) + load<u32>(e, E_VALUE_BYTES));
+  const flags = entryFlags(e);
+  if ((flags & HAS_WRITE) == 0) return 0;
+  return 12 + pad4(load<u32>(e, E_KEY_BYTES) + load<u32>(e, E_VALUE_BYTES)) + ttlBytes(flags);
 }
 
 /** Whether the transaction stays within its limit when `added` is added and `removed` taken away. */
@@ -438,11 +470,15 @@ export function noteCheck(t: usize, i: u32): void {
   chain(t, T_CHECKS, E_NEXT_CHECK, i);
 }
 
-/** Makes the key's write a SET of a value of `bytes`, which the caller puts at the returned place (`valueRoom` was called). */
-export function noteSet(t: usize, i: u32, bytes: u32): usize {
+/**
+ * Makes the key's write a SET of a value of `bytes`, which the caller puts at the returned place (`valueRoom` was called).
+ * `expiry`: HAS_TTL with `ttl`, KEEPS with the deadline kept in `ttl`, or 0.
+ */
+export function noteSet(t: usize, i: u32, bytes: u32, expiry: u32, ttl: u64): usize {
   const e = entry(t, i);
   if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, T_WRITES, E_NEXT_WRITE, i);
-  store<u32>(e, (entryFlags(e) | HAS_WRITE) & ~IS_DEL, E_FLAGS);
+  store<u32>(e, (entryFlags(e) & HAS_CHECK) | HAS_WRITE | expiry, E_FLAGS);
+  store<u64>(e, ttl, E_TTL);
   store<u32>(e, bytes, E_VALUE_BYTES);
   return load<u32>(t, T_ARENA) + load<u32>(e, E_VALUE);
 }
@@ -450,7 +486,7 @@ export function noteSet(t: usize, i: u32, bytes: u32): usize {
 export function noteDel(t: usize, i: u32): void {
   const e = entry(t, i);
   if ((entryFlags(e) & HAS_WRITE) == 0) chain(t, T_WRITES, E_NEXT_WRITE, i);
-  store<u32>(e, entryFlags(e) | HAS_WRITE | IS_DEL, E_FLAGS);
+  store<u32>(e, (entryFlags(e) & HAS_CHECK) | HAS_WRITE | IS_DEL, E_FLAGS);
   store<u32>(e, 0, E_VALUE_BYTES);
 }
 
@@ -493,10 +529,15 @@ export function putCommit(at: usize, t: usize): usize {
     const e = entry(t, i - 1);
     const value = load<u32>(e, E_VALUE_BYTES);
     const code = (entryFlags(e) & IS_DEL) != 0 ? OP_DEL : OP_SET;
-    at = putOperation(at, code, 0, load<u32>(e, E_KEY_BYTES), value);
+    const expiry = entryFlags(e) & (HAS_TTL | KEEPS);
+    at = putOperation(at, code, expiry, load<u32>(e, E_KEY_BYTES), value);
     memory.copy(at, arena + load<u32>(e, E_KEY), load<u32>(e, E_KEY_BYTES));
     memory.copy(at + load<u32>(e, E_KEY_BYTES), arena + load<u32>(e, E_VALUE), value);
     at = putPadding(at + load<u32>(e, E_KEY_BYTES) + value);
+    if (expiry == HAS_TTL) {
+      store<u64>(at, load<u64>(e, E_TTL));
+      at += TTL_BYTES;
+    }
     i = load<u32>(e, E_NEXT_WRITE);
   }
   check(<u32>(at - body) == bytes, FAIL_TRANSACTION);

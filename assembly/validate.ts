@@ -14,12 +14,17 @@
  *     28  u32  operations so far (those of COMMITs included)
  *     32  u64  bytes that the records of these operations take at most, those in pages of their own not counted
  *     40  u64  pages of those
-     48  u64  classes of the others: a bit each for the first 64
-     56  u64  for the rest
+ *     48  u64  classes of the others: a bit each for the first 64
+ *     56  u64  for the rest
+ *     64  u32  PERSISTs so far
+ *     68  u32  bytes of the longest key and value among the records of these operations so far
  */
 import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, classBytes, classOf } from './alloc';
 import { VALIDATE_STATE } from './layout';
-import { REC_KEY } from './record';
+import { hashKey } from './hash';
+import { pad4 } from './memory';
+import { NODE_BYTES, REC_KEY, recDeadline, recDeleted, recKeyLen, recValueLen } from './record';
+import { locate, slotRecord } from './table';
 
 export const VA_PLACE: u32 = 0;
 export const VA_END: u32 = 4;
@@ -33,6 +38,9 @@ export const VA_BYTES: u32 = 32;
 export const VA_PAGES: u32 = 40;
 export const VA_CLASSES: u32 = 48;
 export const VA_MORE_CLASSES: u32 = 56;
+export const VA_PERSISTS: u32 = 64;
+export const VA_LONGEST: u32 = 68;
+const VA_BYTES_OF_STATE: u32 = 72;
 
 /** An operation: ARCHITECTURE.md, "Operation". */
 export const HEAD: u32 = 12;
@@ -45,10 +53,21 @@ export const CODE_DEL: u32 = 2;
 export const CODE_INCR: u32 = 3;
 export const CODE_CAS: u32 = 4;
 export const CODE_COMMIT: u32 = 5;
+export const CODE_PERSIST: u32 = 6;
 export const CODE_GET: u32 = 16;
 export const OP_NX: u32 = 1;
 export const OP_XX: u32 = 2;
 export const OP_MORE: u32 = 4;
+/** A SET whose time to live stands behind it, and one that keeps the deadline of the record it replaces. */
+export const OP_TTL: u32 = 8;
+export const OP_KEEP: u32 = 16;
+/** The time to live behind a SET: u64, ms. */
+export const TTL_BYTES: u32 = 8;
+export const LARGEST_TTL: u64 = 10_000_000_000_000;
+/** Deadlines end here: they are numbers of JavaScript's too. */
+export const LAST_DEADLINE: u64 = ((<u64>1) << 53) - 1;
+/** Most PERSISTs of an entry: each needs memory for a value that the entry does not bring with it. */
+export const MOST_PERSISTS: u32 = 64;
 
 export const VALID: u32 = 0;
 export const MALFORMED: u32 = 1;
@@ -70,7 +89,7 @@ function set(offset: u32, value: u32): void {
 
 /** Begins with the `bytes` bytes of operations at `at`. */
 export function validateStart(at: u32, bytes: u32, reads: bool): void {
-  for (let word: u32 = 0; word < 64; word += 8) store<u64>(VALIDATE_STATE + word, 0);
+  for (let word: u32 = 0; word < VA_BYTES_OF_STATE; word += 8) store<u64>(VALIDATE_STATE + word, 0);
   set(VA_PLACE, at);
   set(VA_END, at + bytes);
   set(VA_READS, reads ? 1 : 0);
@@ -105,6 +124,26 @@ export function validateSome(most: u32): u32 {
   return get(VA_CHECKS) == 0 && get(VA_MORE) == 0 ? VALID : MALFORMED;
 }
 
+/** Bytes of a well-formed operation with all that belongs to it; not of a COMMIT. */
+// @ts-ignore: decorator
+@inline
+export function operationBytes(at: u32): u32 {
+  const bytes = HEAD + pad4(load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE));
+  return (<u32>load<u8>(at, HEAD_FLAGS) & OP_TTL) == 0 ? bytes : bytes + TTL_BYTES;
+}
+
+/** Whether a SET may give its record a deadline. */
+// @ts-ignore: decorator
+@inline
+export function mayExpire(at: u32): bool {
+  return (<u32>load<u8>(at, HEAD_FLAGS) & (OP_TTL | OP_KEEP)) != 0;
+}
+
+/** The deadline that a SET with a time to live gives at log time `time`. */
+export function deadlineOf(at: u32, time: u64): u64 {
+  return min(time + load<u64>(at + operationBytes(at) - TTL_BYTES), LAST_DEADLINE);
+}
+
 // @ts-ignore: decorator
 @inline
 function padded(n: u64): u64 {
@@ -133,23 +172,48 @@ function judgeOperation(): bool {
   const value = load<u32>(at, HEAD_VALUE);
   if (load<u16>(at, HEAD_RESERVED) != 0 || !allowed(code, flags, bodyEnd != 0)) return false;
   if (code == CODE_COMMIT) return judgeCommit(at, room, key, value);
-  const bytes = HEAD + padded(<u64>key + <u64>value);
+  const timed = code == CODE_SET && (flags & OP_TTL) != 0;
+  const data = HEAD + padded(<u64>key + <u64>value);
+  const bytes = timed ? data + TTL_BYTES : data;
   if (bytes > room || !valueFits(code, at + HEAD + key, value)) return false;
+  if (timed && load<u64>(at + <u32>data) - 1 >= LARGEST_TTL) return false;
   const more = flags & OP_MORE;
   set(VA_MORE, more);
   if (bodyEnd == 0 && more == 0) set(VA_COMMANDS, get(VA_COMMANDS) + 1);
   set(VA_PLACE, at + <u32>bytes);
-  if (code != CODE_GET) addNeed(REC_KEY + key + (code == CODE_INCR ? INTEGER_BYTES : value));
+  if (code == CODE_PERSIST) return judgePersist(at + HEAD, key);
+  if (code != CODE_GET) addRecord(key + (code == CODE_INCR ? INTEGER_BYTES : value));
+  return true;
+}
+
+/** PERSIST writes the value again that the key has: now, or at the most after this entry's other operations. */
+function judgePersist(key: u32, keyLen: u32): bool {
+  set(VA_PERSISTS, get(VA_PERSISTS) + 1);
+  if (get(VA_PERSISTS) > MOST_PERSISTS) return false;
+  const slot = locate(hashKey(key, keyLen), key, keyLen);
+  const record = slot == 0 ? 0 : slotRecord(slot);
+  let data = keyLen + get(VA_LONGEST);
+  if (record != 0 && !recDeleted(record) && recDeadline(record) != 0) {
+    data = max(data, recKeyLen(record) + recValueLen(record));
+  }
+  addNeed(REC_KEY + data);
   return true;
 }
 
 function allowed(code: u32, flags: u32, inBody: bool): bool {
-  if (inBody) return flags == 0 && (code == CODE_SET || code == CODE_DEL);
+  if (inBody) return code == CODE_SET ? setFlags(flags & (OP_NX | OP_XX), flags) : flags == 0 && code == CODE_DEL;
   if (get(VA_MORE) != 0 && code != CODE_DEL) return false;
-  if (code == CODE_SET) return flags <= OP_XX;
+  if (code == CODE_SET) return setFlags(0, flags);
   if (code == CODE_DEL) return flags == 0 || flags == OP_MORE;
   if (flags != 0) return false;
-  return code == CODE_INCR || code == CODE_CAS || code == CODE_COMMIT || (code == CODE_GET && get(VA_READS) != 0);
+  if (code == CODE_INCR || code == CODE_CAS || code == CODE_PERSIST) return true;
+  return code == CODE_COMMIT || (code == CODE_GET && get(VA_READS) != 0);
+}
+
+/** The flags of a SET: NX or XX, TTL or KEEP; `banned` must be 0. */
+function setFlags(banned: u32, flags: u32): bool {
+  if (banned != 0 || (flags & ~(OP_NX | OP_XX | OP_TTL | OP_KEEP)) != 0) return false;
+  return (flags & (OP_NX | OP_XX)) != (OP_NX | OP_XX) && (flags & (OP_TTL | OP_KEEP)) != (OP_TTL | OP_KEEP);
 }
 
 /** `value` bytes stand at `at`, inside the operations. */
@@ -167,6 +231,12 @@ function judgeCommit(at: u32, room: u32, checks: u32, body: u32): bool {
   set(VA_BODY_END, body == 0 ? 0 : at + HEAD + body);
   set(VA_PLACE, at + HEAD);
   return true;
+}
+
+/** Counts a record whose key and value have `data` bytes, and which may have a deadline. */
+function addRecord(data: u32): void {
+  set(VA_LONGEST, max(get(VA_LONGEST), data));
+  addNeed(NODE_BYTES + REC_KEY + data);
 }
 
 /** Counts a record of `bytes` bytes, as it is allocated in the debug build, which is no less than in the release build. */

@@ -4,19 +4,19 @@
  *     state, at VERSION_STATE
  *      0  u64  published revision
  *      8  u64  published applied index
- *     16  u64  published number of users' keys
+ *     16  u64  published number of users' keys, those that have expired not counted
  *     24  u64  published state hash
  *     32  u64  published logical bytes
  *     40  u64  published limit of logical bytes, 0: none
  *     48  u32  sequence lock of the published words: odd while they are being changed
- *     56  u64  published log time: that of the last entry applied, ms
+ *     56  u64  published log time, ms
  *     64  u64  newest revision
  *     72  u64  newest applied index
- *     80  u64  number of users' keys
+ *     80  u64  number of users' keys, those that have expired and are not removed counted
  *     88  u64  state hash
  *     96  u64  logical bytes
  *    104  u64  limit of logical bytes
- *    120  u64  log time of the newest applied entry
+ *    120  u64  log time of the newest entry
  *    128       queues of retired versions, 16 bytes each: 0 u32 first, 4 u32 last, 8 u64 gate
  *              open, waiting, dropped
  * *
@@ -37,17 +37,20 @@
  * A deletion is a record too (`record.ts`) as long as an older version stands; with the last one it goes, and leaves a
  * tombstone in the slot.
  */
-import { allocRecord, free } from './alloc';
+import { expiredUsers, expiryAdd, expiryRemove, expiryReset } from './expiry';
 import { hashKey } from './hash';
 import { VERSION_STATE } from './layout';
 import { check, copy, FAIL_MEMORY, FAIL_REVISION, FAIL_VERSIONS } from './memory';
 import { addPin, dropPin, PIN_FIRST, PIN_LAST, PIN_REVISION, pinBelow, tidyPins } from './pins';
 import { anyReaders, oldestReader } from './readers';
 import {
+  expired,
   FLAG_DELETED,
   FLAG_LOOSE,
   FLAG_SYSTEM,
+  freeRecord,
   logicalSize,
+  newRecord,
   REC_KEY,
   REC_KEY_HASH,
   REC_KEY_LENGTH,
@@ -57,6 +60,7 @@ import {
   REC_REVISION,
   REC_STATE_HASH,
   REC_VALUE_LENGTH,
+  recDeadline,
   recDeleted,
   recKeyLen,
   recLoose,
@@ -128,7 +132,19 @@ export function newestApplied(): u64 {
 }
 /** Users' keys now, unpublished writes included. */
 export function userKeys(): u64 {
-  return newest(VS_KEYS);
+  return newest(VS_KEYS) - <u64>expiredUsers(newestTime());
+}
+/** The log time at which published reads are made: of the last entry that is published. */
+export function publishedTime(): u64 {
+  return load<u64>(VERSION_STATE, VS_TIME);
+}
+/** Log time of the newest entry, published or not. */
+export function newestTime(): u64 {
+  return newest(VS_TIME);
+}
+/** An entry of that log time takes effect; log time never goes back. */
+export function setTime(time: u64): void {
+  if (time > newestTime()) setNewest(VS_TIME, time);
 }
 export function newestHash(): u64 {
   return newest(VS_HASH);
@@ -154,22 +170,19 @@ export function nextRevision(): u64 {
   return revision;
 }
 
-/** The entry that is being applied is done; `time`: its log time. */
-export function setApplied(index: u64, time: u64): void {
+/** The entry that is being applied is done. */
+export function setApplied(index: u64): void {
   check(index == newest(VS_APPLIED) + 1, FAIL_REVISION);
   setNewest(VS_APPLIED, index);
-  setNewest(VS_TIME, time);
-}
-/** Log time of the last entry applied and published, ms. */
-export function publishedTime(): u64 {
-  return load<u64>(VERSION_STATE, VS_TIME);
 }
 
 // ---- a loaded snapshot
 
 /** Forgets every record, without looking at one: nobody may hold a pin or a record. What is published stays so until `publish`. */
 export function resetVersions(): void {
-  for (let word = VS_PUBLISHED; word <= VS_TIME; word += 8) setNewest(word, 0);
+  for (let word = VS_PUBLISHED; word <= VS_LIMIT; word += 8) setNewest(word, 0);
+  setNewest(VS_TIME, 0);
+  expiryReset();
   for (let queue = OPEN; queue <= DROPPED; queue += 16) store<u32>(queue, 0, QUEUE_FIRST);
 }
 
@@ -187,20 +200,20 @@ export function findCurrent(key: u32, keyLen: u32, system: u32): u32 {
   const slot = locate(hashKey(key, keyLen), key, keyLen | (system << 31));
   if (slot == 0) return 0;
   const record = slotRecord(slot);
-  return recDeleted(record) ? 0 : record;
+  return recDeleted(record) || expired(record, newestTime()) ? 0 : record;
 }
 
-/** The live record that is visible at `revision`, which is pinned or published; 0: absent. */
-export function findAt(key: u32, keyLen: u32, system: u32, revision: u64): u32 {
+/** The live record that is visible at `revision`, which is pinned or published, and log time `time`; 0: absent. */
+export function findAt(key: u32, keyLen: u32, system: u32, revision: u64, time: u64): u32 {
   const slot = locate(hashKey(key, keyLen), key, keyLen | (system << 31));
-  return slot == 0 ? 0 : visibleAt(<u32>(atomic.load<u64>(slot) << 4), revision);
+  return slot == 0 ? 0 : visibleAt(<u32>(atomic.load<u64>(slot) << 4), revision, time);
 }
 
-/** The live version visible at `revision` in the chain that begins with `record`; 0: none. */
-export function visibleAt(record: u32, revision: u64): u32 {
+/** The live version visible at `revision` and log time `time` in the chain that begins with `record`; 0: none. */
+export function visibleAt(record: u32, revision: u64, time: u64): u32 {
   let r = record;
   while (r != 0 && recRevision(r) > revision) r = atomic.load<u32>(r, REC_PREV);
-  return r != 0 && !recDeleted(r) ? r : 0;
+  return r != 0 && !recDeleted(r) && !expired(r, time) ? r : 0;
 }
 
 // ---- writing
@@ -226,20 +239,23 @@ export function putRecord(hash: u64, slot: u32, record: u32): void {
     } else {
       logical -= logicalSize(recKeyLen(old) + recValueLen(old));
       sum -= recStateHash(old);
+      if (recDeadline(old) != 0) expiryRemove(old);
     }
     supersede(old, record);
     setSlot(slot, hash, record);
   }
+  if (recDeadline(record) != 0) expiryAdd(record);
   setNewest(VS_LOGICAL, logical);
   setNewest(VS_HASH, sum);
 }
 
-/** Deletes the live record in `slot`, at `revision`. */
+/** Deletes the record in `slot`, which is not deleted but may have expired, at `revision`. */
 export function removeRecord(hash: u64, slot: u32, revision: u64): void {
   const old = slotRecord(slot);
   setNewest(VS_LOGICAL, newest(VS_LOGICAL) - logicalSize(recKeyLen(old) + recValueLen(old)));
   setNewest(VS_HASH, newest(VS_HASH) - recStateHash(old));
   if (!recSystem(old)) setNewest(VS_KEYS, newest(VS_KEYS) - 1);
+  if (recDeadline(old) != 0) expiryRemove(old);
   if (recRevision(old) > published() && recPrev(old) == 0) {
     clearSlot(slot);
     loosen(old);
@@ -247,7 +263,7 @@ export function removeRecord(hash: u64, slot: u32, revision: u64): void {
     return;
   }
   const keyLen = recKeyLen(old);
-  const record = allocRecord(REC_KEY + keyLen);
+  const record = newRecord(keyLen, false);
   check(record != 0, FAIL_MEMORY);
   store<u64>(record, revision, REC_REVISION);
   store<u32>(record, load<u32>(old, REC_KEY_LENGTH) | FLAG_DELETED, REC_KEY_LENGTH);
@@ -289,7 +305,8 @@ function loosen(record: u32): void {
 export function publish(): void {
   atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
   for (let word = VS_APPLIED; word <= VS_LIMIT; word += 8) store<u64>(VERSION_STATE + word, newest(word));
-  store<u64>(VERSION_STATE, newest(VS_TIME), VS_TIME);
+  store<u64>(VERSION_STATE, userKeys(), VS_KEYS);
+  store<u64>(VERSION_STATE, newestTime(), VS_TIME);
   atomic.store<u64>(VERSION_STATE, newest(VS_PUBLISHED), VS_PUBLISHED);
   atomic.add<u32>(VERSION_STATE, 1, VS_LOCK);
   openGate();
@@ -337,7 +354,7 @@ function judge(queue: u32, most: u32): u32 {
   let record = load<u32>(queue, QUEUE_FIRST);
   for (; record != 0 && left > 0; left--) {
     const following = load<u32>(record, REC_QUEUE);
-    if (recLoose(record)) free(record);
+    if (recLoose(record)) freeRecord(record);
     else settle(record);
     record = following;
   }
@@ -361,7 +378,7 @@ function settle(record: u32): void {
   atomic.store<u32>(next, older, REC_PREV);
   if (older != 0) store<u32>(older, next, REC_NEXT);
   else if (recDeleted(next) && recNext(next) == 0) forget(next);
-  free(record);
+  freeRecord(record);
 }
 
 /** A deletion whose older versions are all gone: a tombstone in the slot says the same. */
@@ -370,7 +387,7 @@ function forget(record: u32): void {
   check(slot != 0 && slotRecord(slot) == record, FAIL_VERSIONS);
   clearSlot(slot);
   if (!anyReaders()) {
-    free(record);
+    freeRecord(record);
     return;
   }
   loosen(record);

@@ -1,7 +1,11 @@
 /** Completion and hints, from the command table. */
 import { type Command, commands } from '../protocol/commands.js';
 
-const options: Readonly<Record<string, readonly string[]>> = { SET: ['NX', 'XX'], KEYS: ['LIMIT'] };
+const options: Readonly<Record<string, readonly string[]>> = {
+  SET: ['EX', 'NX', 'PX', 'XX'],
+  GET: ['STALE'],
+  KEYS: ['LIMIT'],
+};
 
 function commandOf(word: string): Command | undefined {
   return commands.find((command) => command.name === word.toUpperCase());
@@ -30,8 +34,17 @@ export function hint(line: string): string {
   if (!command || command.usage === '' || text.includes('"')) return '';
   const blank = /[ \t]$/.test(text);
   const typed = words.length - 1 - (blank ? 1 : 0);
-  const missing = usageWords(command.usage).slice(typed);
+  const given = new Set(words.slice(1).map((word) => word.toUpperCase()));
+  const missing = usageWords(command.usage).filter((word, position) => {
+    const names = optionNames(word);
+    return names.length === 0 ? position >= typed : !names.some((name) => given.has(name));
+  });
   return missing.length === 0 ? '' : `${blank ? '' : ' '}${missing.join(' ')}`;
+}
+
+/** The options of a group such as `[EX s|PX ms]`, which may stand anywhere behind the other arguments. */
+function optionNames(word: string): string[] {
+  return word.match(/\b[A-Z]{2,}\b/g) ?? [];
 }
 
 /** `[prefix] [LIMIT n]` are two; a group in brackets stays together. */

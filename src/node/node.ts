@@ -31,6 +31,7 @@ import { Raft } from '../raft/raft.js';
 import type { Entry, Ready, Role } from '../raft/types.js';
 import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
+import { ExpiryClock } from './expiry.js';
 import { LogTime } from './log-time.js';
 import type { NodeOptions } from './options.js';
 import { Outbox } from './outbox.js';
@@ -69,6 +70,7 @@ export class Node {
   readonly #outbox: Outbox;
   readonly #reads: ReadBarrier;
   readonly #logTime: LogTime;
+  readonly #expiry: ExpiryClock;
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
@@ -99,6 +101,11 @@ export class Node {
     this.#store = store;
     this.#log = log;
     this.#logTime = new LogTime(env.clock, log);
+    this.#expiry = new ExpiryClock(store, env.timers, {
+      leading: () => this.#leading(),
+      append: () => this.#propose(new Uint8Array(HEADER_BYTES), store.crc32c(new Uint8Array(0))),
+      wake: () => this.wake(),
+    });
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
     this.sessions = new Sessions(
@@ -184,7 +191,8 @@ export class Node {
     const bytes = record ?? new Uint8Array(HEADER_BYTES);
     if (record !== this.#proposed) throw new Error('a record was proposed without the CRC of its payload');
     const crc = record === undefined ? store.crc32c(bytes, 0, HEADER_BYTES) : this.#proposedCrc;
-    header.type = record === undefined ? EntryType.noop : EntryType.data;
+    // An entry without a payload lets log time pass.
+    header.type = bytes.length > HEADER_BYTES ? EntryType.data : EntryType.noop;
     sealRecord(bytes, header, crc, store.crc32c);
     return bytes;
   }
@@ -308,18 +316,25 @@ export class Node {
     this.#reads.repeat(this.#now(), true);
   }
 
-  #propose(record: Uint8Array, payloadCrc: number): boolean {
+  /** The index of the record's entry; undefined if this node does not lead. */
+  #propose(record: Uint8Array, payloadCrc: number): number | undefined {
     this.#proposed = record;
     this.#proposedCrc = payloadCrc;
     const index = this.#touch()?.propose([record]);
     this.#proposed = undefined;
-    return index !== undefined;
+    return index;
+  }
+
+  #leading(): { term: number; logTime: number } | undefined {
+    const raft = this.#raft;
+    if (raft?.role !== 'leader') return undefined;
+    return { term: raft.term, logTime: this.#logTime.stamp(raft.term) };
   }
 
   #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): 'proposed' | 'sent' | 'nobody' {
     const raft = this.#raft;
     if (!raft || raft.leader === 0) return 'nobody';
-    if (raft.role === 'leader') return this.#propose(record, payloadCrc) ? 'proposed' : 'nobody';
+    if (raft.role === 'leader') return this.#propose(record, payloadCrc) === undefined ? 'nobody' : 'proposed';
     const transport = this.#parts.transport();
     if (!transport.isUp(raft.leader)) return 'nobody';
     const { id } = this.#parts.options;
@@ -347,7 +362,7 @@ export class Node {
       if (unfinished) this.wake();
       more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
     } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
-    if (more) this.wake();
+    if (this.#expiry.look() || more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
   }
@@ -437,6 +452,7 @@ export class Node {
     this.#stopped = true;
     this.#ticker.cancel();
     for (const timer of this.#timers) timer.cancel();
+    this.#expiry.stop();
   }
 
   /** Takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */

@@ -91,9 +91,13 @@ function endsWord(byte: number): boolean {
   return byte === SPACE || byte === TAB || byte === LF || byte === CR;
 }
 
-/** A method of HTTP is in upper case (RFC 9110 §9.1). A command that takes two arguments is a command, whatever they are. */
+/**
+ * A method of HTTP is in upper case (RFC 9110 §9.1). A command that takes two arguments is a command, whatever they are; but the
+ * second one of GET is STALE, never a version of HTTP.
+ */
 function couldBeMethod(word: string): boolean {
   if (!/^[A-Z-]{1,32}$/.test(word)) return false;
+  if (word === 'GET') return true;
   return !commands.some((command) => command.name === word && command.min <= 2 && command.max >= 2);
 }
 

@@ -2,13 +2,14 @@
  * Applies committed records in their order: the state machine that is the same on every replica.
  *
  * An entry goes through two phases, each in slices: first all of it is judged (js-validate.ts), so that a malformed one
- * changes nothing; then its origin is judged and its operations are carried out. Nothing is published while an entry is
+ * changes nothing of its own; then log time is the entry's, whatever it is, and some of what has expired is removed; then
+ * its origin is judged and its operations are carried out. Nothing is published while an entry is
  * in the middle.
  */
 import { ORIGIN_BYTES, type Origin } from './js-encode.js';
 import { HashSum, StateHasher } from './js-hash.js';
 import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
-import { logicalSize, Table } from './js-table.js';
+import { type Found, logicalSize, Table } from './js-table.js';
 import type { Texts } from './js-text.js';
 import { Validation } from './js-validate.js';
 import type { SnapshotState } from './snapshot.js';
@@ -30,6 +31,9 @@ const STAGED_RECORDS = 65_536;
 const SLICE_UNITS = 1_500;
 const VALIDATIONS_A_UNIT = 16;
 const CHECKPOINT_ENTRIES = 1_024;
+/** An entry removes expired records until it has removed so many, or keys of so many bytes (ARCHITECTURE.md, "Expiry"). */
+const MOST_REMOVED = 1_024;
+const MOST_REMOVED_BYTES = 1_048_576;
 const TWO_32 = 4_294_967_296;
 /** Offsets in a record's header (src/log/record.ts). */
 const INDEX_AT = 8;
@@ -52,7 +56,6 @@ export class Applier {
   limitBytes = 0;
   logicalBytes = 0;
   checkpoint = { index: 0, stateHash: '0'.repeat(16) };
-  logTimeMs = 0;
   /** System records and their versions; only its records and pins are used: bytes and hash are counted in the users' table. */
   readonly system = new Table();
   private readonly table: Table;
@@ -70,7 +73,6 @@ export class Applier {
   private lastStaged = 0;
   /** Of the last entry that was carried out completely. */
   private index = 0;
-  private lastTimeMs = 0;
   private lastCheckpoint = this.checkpoint;
   private phase: Phase = Phase.none;
   /** Units of work left in this slice. */
@@ -78,6 +80,10 @@ export class Applier {
   /** Where the payload of the entry under way is in the view. */
   private payloadAt = 0;
   private payloadEnd = 0;
+  /** Log time of the entry under way, and what it does once it is judged. */
+  private entryTime = 0;
+  private does: EntryType = EntryType.noop;
+  private limits: readonly Uint8Array[] = [];
   /** Number of the own entry under way; 0: another's. */
   private ownSequence = 0;
   private readonly heapLimitBytes: number;
@@ -153,8 +159,8 @@ export class Applier {
     const good = this.validation.step(Math.max(1, this.left) * VALIDATIONS_A_UNIT);
     if (good === undefined) return false;
     this.left -= this.validation.units / VALIDATIONS_A_UNIT;
-    if (good) this.phase = Phase.judged;
-    else this.end();
+    if (!good) this.does = EntryType.noop;
+    this.phase = Phase.judged;
     return true;
   }
 
@@ -163,7 +169,14 @@ export class Applier {
    * for that. If this slice has too little left for it, what was done before is published first.
    */
   private mustWait(): boolean {
-    return this.validation.units > this.left && this.index > this.applied;
+    return this.unitsAhead > this.left && this.index > this.applied;
+  }
+
+  /** Units of work that the judged entry takes. */
+  private get unitsAhead(): number {
+    const due = this.table.firstDue;
+    const removals = due !== undefined && due.deadline <= this.entryTime ? MOST_REMOVED : 0;
+    return removals + (this.does === EntryType.data ? this.validation.units : 0);
   }
 
   /** False when the slice is over. */
@@ -182,18 +195,25 @@ export class Applier {
     const at = view.load(record);
     this.payloadAt = at + HEADER_BYTES;
     this.payloadEnd = this.payloadAt + readU32(record, PAYLOAD_LENGTH_AT);
+    this.entryTime = Math.max(this.table.time, readU64(record, TIME_AT));
     const type = record[TYPE_AT];
-    this.phase = Phase.judge;
+    this.does = EntryType.noop;
+    this.phase = Phase.judged;
     if (type === EntryType.data && this.payloadEnd - this.payloadAt >= ORIGIN_BYTES) {
       const { words } = view;
       const commands = words[(this.payloadAt + 32) >>> 2]! >>> 0;
       if (words[(this.payloadAt + 36) >>> 2] === 0) {
         this.validation.start(this.payloadAt + ORIGIN_BYTES, this.payloadEnd, commands);
+        this.does = EntryType.data;
+        this.phase = Phase.judge;
         return;
       }
     }
-    if (type === EntryType.config) this.config(record.subarray(HEADER_BYTES, this.payloadEnd - at));
-    this.end();
+    if (type !== EntryType.config) return;
+    const limits = parseConfig(record.subarray(HEADER_BYTES, this.payloadEnd - at));
+    if (limits === undefined) return;
+    this.limits = limits;
+    this.does = EntryType.config;
   }
 
   /** The entry is over, whether it had an effect or not. */
@@ -201,7 +221,6 @@ export class Applier {
     this.phase = Phase.none;
     this.ownSequence = 0;
     this.index++;
-    this.lastTimeMs = readU64(this.staged[this.stagedAt]!, TIME_AT);
     this.stagedBytes -= this.staged[this.stagedAt]!.length;
     this.stagedAt++;
     if (this.index % CHECKPOINT_ENTRIES === 0) {
@@ -209,8 +228,36 @@ export class Applier {
     }
   }
 
-  /** A well-formed data entry: begins to carry it out if it is the next of its origin. */
+  /** The judged entry takes effect. */
   private effect(): void {
+    const { table } = this;
+    table.retain = table.pinned || this.unitsAhead > this.left;
+    table.time = this.entryTime;
+    this.expire();
+    if (this.does === EntryType.data) {
+      this.beginData();
+      return;
+    }
+    if (this.does === EntryType.config) this.config();
+    this.end();
+  }
+
+  /** Removes what has expired, a bounded number of records. */
+  private expire(): void {
+    const { table } = this;
+    let bytes = 0;
+    for (let removed = 0; removed < MOST_REMOVED && bytes < MOST_REMOVED_BYTES; removed++) {
+      const due = table.firstDue;
+      if (due === undefined || due.deadline > table.time) return;
+      if (removed === 0) table.revision++;
+      bytes += due.key.length;
+      table.remove(due.key, table.record(due.key)!, table.revision);
+      this.left--;
+    }
+  }
+
+  /** Begins to carry the operations out if the entry is the next of its origin. */
+  private beginData(): void {
     const { view } = this.operations;
     const at = this.payloadAt;
     const word = at >>> 2;
@@ -228,7 +275,6 @@ export class Applier {
     this.writeSystem(ORIGIN_PREFIX + identity, view.bytes.latin1Slice(at + 16, at + 16 + ORIGIN_VALUE_BYTES));
     this.ownSequence = own ? sequence : 0;
     this.operations.start(at + ORIGIN_BYTES, this.payloadEnd, own ? this.own.begin(sequence) : nobody);
-    this.table.retain = this.table.pinned || this.validation.units > this.left;
     this.phase = Phase.carryOut;
   }
 
@@ -245,11 +291,11 @@ export class Applier {
   /** Writes a system record at the revision that was taken for it. */
   private writeSystem(key: string, value: string): void {
     this.systemBytes.write(key + value, 0, 'latin1');
-    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, this.table.revision);
+    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, this.table.revision, 0);
     this.putSystem(key, value, this.table.revision, this.hasher.lo, this.hasher.hi);
   }
 
-  /** Makes `value` the newest of a system record. */
+  /** Makes `value` the newest of a system record. None has a deadline. */
   private putSystem(key: string, value: string, revision: number, lo: number, hi: number): void {
     const { table } = this;
     const record = this.system.record(key);
@@ -262,11 +308,10 @@ export class Applier {
     this.system.set(key, record, value, revision, lo, hi);
   }
 
-  private config(payload: Uint8Array): void {
-    const limits = parseConfig(payload);
-    if (limits === undefined || limits.length === 0) return;
+  private config(): void {
+    if (this.limits.length === 0) return;
     this.table.revision++;
-    for (const limit of limits) {
+    for (const limit of this.limits) {
       this.writeSystem(LIMIT_KEY, Buffer.from(limit).toString('latin1'));
       this.operations.limitBytes = readU64(limit, 0);
     }
@@ -279,7 +324,6 @@ export class Applier {
     this.system.revision = table.revision;
     this.system.publish();
     this.applied = this.index;
-    this.logTimeMs = this.lastTimeMs;
     this.hash.lo = table.hash.lo;
     this.hash.hi = table.hash.hi;
     this.logicalBytes = table.logicalBytes;
@@ -297,12 +341,17 @@ export class Applier {
     this.system.reset();
   }
 
-  /** Takes a loaded record; false: its key is there already, or it is a system record of a wrong shape. */
-  load(key: string, value: string, system: boolean, revision: number, hasher: StateHasher): boolean {
-    const table = system ? this.system : this.table;
-    if (table.record(key) !== undefined || (system && !isGoodSystemRecord(key, value))) return false;
-    if (system) this.putSystem(key, value, revision, hasher.lo, hasher.hi);
-    else table.set(key, undefined, value, revision, hasher.lo, hasher.hi);
+  /** Takes a loaded record of a user's; false: its key is there already. */
+  loadUser(key: string, found: Found, { lo, hi }: StateHasher): boolean {
+    if (this.table.record(key) !== undefined) return false;
+    this.table.set(key, undefined, found.value, found.revision, lo, hi, found.deadline);
+    return true;
+  }
+
+  /** The same of a system record; false also when it is of a wrong shape. */
+  loadSystem(key: string, { value, revision, deadline }: Found, { lo, hi }: StateHasher): boolean {
+    if (this.system.record(key) !== undefined || deadline !== 0 || !isGoodSystemRecord(key, value)) return false;
+    this.putSystem(key, value, revision, lo, hi);
     return true;
   }
 
@@ -315,10 +364,10 @@ export class Applier {
   /** What was loaded is the state of this moment: publishes it. */
   moveTo({ applied, revision, logTimeMs, limitBytes, checkpoint }: SnapshotState): void {
     this.table.revision = revision;
+    this.table.time = logTimeMs;
     this.operations.limitBytes = limitBytes;
     this.index = applied;
     this.lastStaged = applied;
-    this.lastTimeMs = logTimeMs;
     this.lastCheckpoint = { index: checkpoint.index, stateHash: checkpoint.stateHash };
     this.publish();
   }

@@ -2,8 +2,8 @@
 import { crc32c } from './crc32c.js';
 import { allocate, type Latin1Buffer, pad4 } from './js-bytes.js';
 import { ItemList } from './js-items.js';
-import { HEAD, Op, OpFlag } from './js-operations.js';
-import type { Transaction } from './js-transaction.js';
+import { HEAD, Op, OpFlag, ttlBytes } from './js-operations.js';
+import { expiryFlag, type Transaction } from './js-transaction.js';
 import { HEADER_BYTES, MOST_RECORD_BYTES, type SealedEntry } from './store.js';
 
 /** Bytes of a data entry's payload before its operations: origin (24), sequence (8), commands (4), reserved (4). */
@@ -24,6 +24,8 @@ export interface Origin {
 
 export class OpenEntry {
   commands = 0;
+  /** PERSISTs among them: an entry holds a bounded number. */
+  persists = 0;
   items = new ItemList();
   private readonly origin: Origin;
   private buffer: Latin1Buffer = allocate(FIRST_BYTES);
@@ -73,22 +75,32 @@ export class OpenEntry {
     while ((this.end & 3) !== 0) this.buffer[this.end++] = 0;
   }
 
-  private operation(code: number, flags: number, key: string, value: string): void {
-    this.reserve(HEAD + pad4(key.length + value.length));
+  private operation(code: number, flags: number, key: string, value: string, ttlMs = 0): void {
+    this.reserve(HEAD + pad4(key.length + value.length) + ttlBytes(flags));
     this.head(code, flags, key.length, value.length);
     this.text(key);
     this.text(value);
     this.pad();
+    if ((flags & OpFlag.ttl) === 0) return;
+    this.buffer.writeUInt32LE(ttlMs % TWO_32, this.end);
+    this.end = this.buffer.writeUInt32LE(Math.floor(ttlMs / TWO_32), this.end + 4);
   }
 
-  set(key: string, value: string, flags: number): void {
-    this.operation(Op.set, flags, key, value);
+  /** `ttlMs` with the flag `ttl` only. */
+  set(key: string, value: string, flags: number, ttlMs: number): void {
+    this.operation(Op.set, flags, key, value, ttlMs);
     this.commands++;
   }
 
   del(keys: readonly string[]): void {
     const last = keys.length - 1;
     for (let i = 0; i <= last; i++) this.operation(Op.del, i < last ? OpFlag.more : 0, keys[i]!, '');
+    this.commands++;
+  }
+
+  persist(key: string): void {
+    this.operation(Op.persist, 0, key, '');
+    this.persists++;
     this.commands++;
   }
 
@@ -117,8 +129,9 @@ export class OpenEntry {
     this.reserve(HEAD + transaction.size);
     this.head(Op.commit, 0, transaction.checks.size, transaction.size);
     for (const [key, revision] of transaction.checks) this.check(key, revision);
-    for (const [key, value] of transaction.writes) {
-      this.operation(value === undefined ? Op.del : Op.set, 0, key, value ?? '');
+    for (const [key, write] of transaction.writes) {
+      if (write === undefined) this.operation(Op.del, 0, key, '');
+      else this.operation(Op.set, expiryFlag(write.expiry), key, write.value, write.expiry?.ms);
     }
     this.commands++;
   }
@@ -149,6 +162,7 @@ export class OpenEntry {
   clear(): void {
     this.end = OPERATIONS_AT;
     this.commands = 0;
+    this.persists = 0;
     this.items = new ItemList();
     if (this.buffer.length > KEPT_BYTES) this.buffer = allocate(FIRST_BYTES);
   }

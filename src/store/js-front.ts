@@ -10,7 +10,8 @@ import { latin1View, pad4 } from './js-bytes.js';
 import { Connection, Mode, Wait } from './js-connection.js';
 import type { Entries } from './js-entries.js';
 import { type ItemArgs, ItemKind } from './js-items.js';
-import { HEAD, OpFlag } from './js-operations.js';
+import { HEAD, MAX_PERSISTS, OpFlag } from './js-operations.js';
+import { setOptions } from './js-options.js';
 import type { Reads } from './js-reads.js';
 import type { Replies } from './js-replies.js';
 import type { Table } from './js-table.js';
@@ -251,7 +252,11 @@ export class Front {
       case 'HELP':
         return this.help(connection);
       case 'GET':
-        return this.read(connection, ItemKind.get, words[1]);
+        return words.length > 2 ? this.stale(connection) : this.read(connection, ItemKind.get, words[1]);
+      case 'TTL':
+        return this.read(connection, ItemKind.ttl, words[1]);
+      case 'PTTL':
+        return this.read(connection, ItemKind.pttl, words[1]);
       case 'MGET':
         return this.read(connection, ItemKind.mget, words.slice(1));
       case 'EXISTS':
@@ -270,6 +275,14 @@ export class Front {
   private help(connection: Connection): boolean {
     const word = this.words[1];
     return this.constant(connection, helpReply(word) ?? this.parts.texts.word('unknownCommand', word!));
+  }
+
+  /** From what is published here, once all before it is answered: a connection does not read what is older than its own writes. */
+  private stale(connection: Connection): boolean {
+    if (connection.mode !== Mode.idle) return this.untilIdle(connection);
+    const { reads, replies } = this.parts;
+    replies.send(connection, reads.stale(this.words[1]!));
+    return true;
   }
 
   /** A reply that is known: at once when nothing is before it, else in its place. */
@@ -311,10 +324,11 @@ export class Front {
   }
 
   /** Whether the open entry takes a command of this connection's; if not, it waits. */
-  private entryOpen(connection: Connection): boolean {
+  private entryOpen(connection: Connection, persists = false): boolean {
     if (connection.mode === Mode.reading) return this.untilIdle(connection);
     const { open } = this.parts.entries;
-    return open.bytes < this.parts.limits.maxEntry || this.untilSealed(connection);
+    const full = open.bytes >= this.parts.limits.maxEntry || (persists && open.persists >= MAX_PERSISTS);
+    return !full || this.untilSealed(connection);
   }
 
   private untilSealed(connection: Connection): false {
@@ -333,11 +347,14 @@ export class Front {
 
   private write(connection: Connection, command: Command): boolean {
     if (command.name === 'DEL') return this.del(connection);
-    if (!this.entryOpen(connection)) return false;
+    if (!this.entryOpen(connection, command.name === 'PERSIST')) return false;
     const { words } = this;
     const { open } = this.parts.entries;
     const key = words[1]!;
-    if (command.name === 'SET') open.set(key, words[2]!, optionFlag(words[3]));
+    if (command.name === 'SET') {
+      const { condition, ttlMs } = setOptions(words);
+      open.set(key, words[2]!, ttlMs === 0 ? condition : condition | OpFlag.ttl, ttlMs);
+    } else if (command.name === 'PERSIST') open.persist(key);
     else if (command.name === 'INCR') open.incr(key, BigInt(words[2] ?? '1'));
     else open.cas(key, words[2]!, words[3]!);
     return this.encodedFor(connection);
@@ -374,8 +391,8 @@ export class Front {
     if (command.name === 'PING' || command.name === 'HELP' || controls.has(command.name)) {
       return this.placeCommand(connection, command);
     }
-    const error = this.argumentError(command);
-    return this.constant(connection, error ?? this.parts.transactions.run(transaction, command, this.words));
+    const refused = this.argumentError(command) ?? this.staleError(command);
+    return this.constant(connection, refused ?? this.parts.transactions.run(transaction, command, this.words));
   }
 
   private commit(connection: Connection, transaction: Transaction): boolean {
@@ -390,7 +407,7 @@ export class Front {
   }
 
   private begin(connection: Connection): void {
-    connection.transaction = new Transaction(this.parts.table.pin(), this.nowMs);
+    connection.transaction = new Transaction(this.parts.table.pin(), this.parts.table.publishedTime, this.nowMs);
     this.inTransactions.add(connection);
     this.transactions++;
   }
@@ -426,8 +443,7 @@ export class Front {
     const valueError = (at: number) => this.tooLong('valueTooLong', this.parts.limits.maxValue, at);
     switch (command.name) {
       case 'SET':
-        if (words.length > 3 && !/^[nx]x$/i.test(words[3]!)) return texts.word('setOption', words[3]!);
-        return keyError(1) ?? valueError(2);
+        return this.setError() ?? keyError(1) ?? valueError(2);
       case 'INCR':
         if (words.length > 2 && parseInteger(words[2]!) === undefined) return texts.word('byNotInteger', words[2]!);
         return keyError(1);
@@ -436,6 +452,11 @@ export class Front {
       case 'KEYS':
         return this.keysError() ?? (this.keysPrefix() === '' ? undefined : keyError(1));
       case 'GET':
+        if (words.length > 2 && !/^stale$/i.test(words[2]!)) return texts.word('getOption', words[2]!);
+        return keyError(1);
+      case 'TTL':
+      case 'PTTL':
+      case 'PERSIST':
       case 'MGET':
       case 'EXISTS':
       case 'DEL':
@@ -444,6 +465,17 @@ export class Front {
       default:
         return undefined;
     }
+  }
+
+  /** There is nothing that a stale read could mean in a transaction. */
+  private staleError(command: Command): string | undefined {
+    if (command.name !== 'GET' || this.words.length < 3) return undefined;
+    return this.parts.texts.word('notInTransaction', this.words[2]!);
+  }
+
+  private setError(): string | undefined {
+    const { fault } = setOptions(this.words);
+    return fault && this.parts.texts.word(fault.message, fault.word);
   }
 
   private tooLong(name: 'keyTooLong' | 'valueTooLong', limit: number, at: number): string | undefined {
@@ -473,9 +505,4 @@ export class Front {
   private keysLimit(): number {
     return this.words.length < 3 ? KEYS_LIMIT : Number(this.words[this.words.length - 1]);
   }
-}
-
-function optionFlag(option: string | undefined): number {
-  if (option === undefined) return 0;
-  return /^nx$/i.test(option) ? OpFlag.nx : OpFlag.xx;
 }

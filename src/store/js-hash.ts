@@ -1,6 +1,6 @@
 /**
  * The state hash of one record (see ARCHITECTURE.md, "State hash"): four lanes of 32-bit multiply and rotate over the key
- * and the value as they stand one after the other in an operation, then over the revision.
+ * and the value as they stand one after the other in an operation, then over the revision and the deadline.
  *
  * Caveats: `words` is a view in the machine's byte order, which has to be little-endian (as every machine is that Node
  * runs on, save s390x). Key and value begin at a word; up to 15 bytes behind the value are read and masked away, never
@@ -37,7 +37,15 @@ export class StateHasher {
   hi = 0;
 
   /** Hashes the record whose key, and right behind it the value, begin at word `at`. Lengths in bytes. */
-  hash(words: Int32Array, at: number, keyLength: number, valueLength: number, system: 0 | 1, revision: number): void {
+  hash(
+    words: Int32Array,
+    at: number,
+    keyLength: number,
+    valueLength: number,
+    system: 0 | 1,
+    revision: number,
+    deadline: number,
+  ): void {
     let v1 = (P1 + P2 + keyLength) | 0;
     let v2 = P2 ^ valueLength;
     let v3 = (P3 + system) | 0;
@@ -60,8 +68,8 @@ export class StateHasher {
     }
     v1 = lane(v1, revision | 0);
     v2 = lane(v2, Math.floor(revision / TWO_32) | 0);
-    v3 = lane(v3, 0);
-    v4 = lane(v4, 0);
+    v3 = lane(v3, deadline | 0);
+    v4 = lane(v4, Math.floor(deadline / TWO_32) | 0);
     this.lo = avalanche((rotl(v1, 1) + rotl(v2, 7) + rotl(v3, 12) + rotl(v4, 18)) | 0);
     this.hi = avalanche((Math.imul(v1 ^ rotl(v3, 17), P4) + Math.imul(v2 ^ rotl(v4, 11), P5)) | 0);
   }

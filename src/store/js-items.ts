@@ -15,6 +15,8 @@ export const ItemKind = {
   count: 5,
   begin: 6,
   keys: 7,
+  ttl: 8,
+  pttl: 9,
 } as const;
 export type ItemKind = (typeof ItemKind)[keyof typeof ItemKind];
 

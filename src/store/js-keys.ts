@@ -65,6 +65,7 @@ export class KeysScan {
   private readonly table: Table;
   private readonly keys: IterableIterator<string>;
   private readonly revision: number;
+  private readonly time: number;
   private readonly prefix: string;
   private readonly maxReply: number;
   private readonly smallest: SmallestKeys;
@@ -77,6 +78,7 @@ export class KeysScan {
     this.table = table;
     this.keys = table.allKeys();
     this.revision = table.pin();
+    this.time = table.publishedTime;
     this.prefix = prefix;
     this.maxReply = maxReply;
     this.smallest = new SmallestKeys(limit);
@@ -99,7 +101,8 @@ export class KeysScan {
       const next = this.keys.next();
       if (next.done) return true;
       const key = next.value;
-      if (key.startsWith(this.prefix) && this.table.at(key, this.revision) !== undefined) this.smallest.offer(key);
+      if (key.startsWith(this.prefix) && this.table.at(key, this.revision, this.time) !== undefined)
+        this.smallest.offer(key);
     }
     return false;
   }

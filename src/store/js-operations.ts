@@ -7,12 +7,17 @@
  */
 import { EntryView } from './js-bytes.js';
 import { StateHasher } from './js-hash.js';
-import { logicalSize, type Table, type TableRecord } from './js-table.js';
+import { type Found, logicalSize, type Table, type TableRecord } from './js-table.js';
 import { parseInteger, quote, type Texts } from './js-text.js';
 
 /** Codes of operations. */
-export const Op = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, get: 16 } as const;
-export const OpFlag = { nx: 1, xx: 2, more: 4 } as const;
+export const Op = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, persist: 6, get: 16 } as const;
+/** `ttl`: a SET's time to live stands behind it. `keep`: it keeps the deadline of the record that it replaces. */
+export const OpFlag = { nx: 1, xx: 2, more: 4, ttl: 8, keep: 16 } as const;
+/** Bytes of a time to live: u64, ms. */
+export const TTL_BYTES = 8;
+export const MAX_TTL_MS = 10_000_000_000_000;
+export const MAX_PERSISTS = 64;
 /** Bytes of an operation's head, and of a check's. */
 export const HEAD = 12;
 
@@ -104,7 +109,7 @@ export class Operations {
       this.beginCommit(keyLength, valueLength);
       return;
     }
-    this.at = at + HEAD + ((keyLength + valueLength + 3) & ~3);
+    this.at = at + HEAD + ((keyLength + valueLength + 3) & ~3) + ttlBytes(flags);
     if (code === Op.del) {
       this.del(at, keyLength, flags);
       return;
@@ -116,14 +121,16 @@ export class Operations {
     const keyAt = at + HEAD;
     const key = this.view.bytes.latin1Slice(keyAt, keyAt + keyLength);
     const record = this.table.record(key);
+    const live = this.table.live(record);
     if (code === Op.set) {
-      if (flags !== 0 && (flags === OpFlag.nx) === (record?.value !== undefined)) return NIL;
-      return this.set(key, record, keyAt, valueLength);
+      const condition = flags & (OpFlag.nx | OpFlag.xx);
+      if (condition !== 0 && (condition === OpFlag.nx) === (live !== undefined)) return NIL;
+      return this.set(key, record, keyAt, valueLength, flags);
     }
-    const value = record?.value;
-    if (code === Op.get) return value === undefined ? NIL : quote(value);
-    if (code === Op.incr) return this.incr(key, record, keyAt + keyLength);
-    return value === undefined ? NIL : this.cas(key, record!, value, keyAt + keyLength, valueLength);
+    if (code === Op.get) return live === undefined ? NIL : quote(live.value);
+    if (code === Op.incr) return this.incr(key, record, live, keyAt + keyLength);
+    if (code === Op.persist) return this.persist(key, record, live);
+    return live === undefined ? NIL : this.cas(key, record, live, keyAt + keyLength, valueLength);
   }
 
   private reply(line: string): void {
@@ -136,10 +143,10 @@ export class Operations {
     return this.limitBytes === 0 || growth <= 0 || this.table.logicalBytes + growth <= this.limitBytes;
   }
 
-  private set(key: string, record: TableRecord | undefined, keyAt: number, valueLength: number): string {
+  private set(key: string, record: TableRecord | undefined, keyAt: number, valueLength: number, flags: number): string {
     if (!this.fits(change(key, record, valueLength))) return this.texts.fixed.outOfMemory;
     this.table.revision++;
-    this.write(key, record, keyAt, valueLength, this.table.revision);
+    this.write(key, record, keyAt, valueLength, this.table.revision, flags);
     return OK;
   }
 
@@ -150,22 +157,31 @@ export class Operations {
     keyAt: number,
     valueLength: number,
     revision: number,
+    flags: number,
   ): void {
     const { bytes, words } = this.view;
     const valueAt = keyAt + key.length;
-    this.hasher.hash(words, keyAt >>> 2, key.length, valueLength, 0, revision);
+    const deadline = this.deadline(record, flags, (valueAt + valueLength + 3) & ~3);
+    this.hasher.hash(words, keyAt >>> 2, key.length, valueLength, 0, revision, deadline);
     const value = bytes.latin1Slice(valueAt, valueAt + valueLength);
-    this.table.set(key, record, value, revision, this.hasher.lo, this.hasher.hi);
+    this.table.set(key, record, value, revision, this.hasher.lo, this.hasher.hi, deadline);
+  }
+
+  /** The deadline that a SET gives, 0: none; its time to live would stand at `ttlAt`. */
+  private deadline(record: TableRecord | undefined, flags: number, ttlAt: number): number {
+    const { table, view } = this;
+    if ((flags & OpFlag.keep) !== 0) return table.live(record)?.deadline ?? 0;
+    return (flags & OpFlag.ttl) === 0 ? 0 : Math.min(table.time + readTtl(view, ttlAt), Number.MAX_SAFE_INTEGER);
   }
 
   /** Writes a value that does not stand behind its key in the entry. */
-  private writeBuilt(key: string, record: TableRecord | undefined, value: string): string {
+  private writeBuilt(key: string, record: TableRecord | undefined, value: string, deadline: number): string {
     if (!this.fits(change(key, record, value.length))) return this.texts.fixed.outOfMemory;
     const { table } = this;
     this.build(key, value);
     table.revision++;
-    this.hasher.hash(this.built.words, 0, key.length, value.length, 0, table.revision);
-    table.set(key, record, value, table.revision, this.hasher.lo, this.hasher.hi);
+    this.hasher.hash(this.built.words, 0, key.length, value.length, 0, table.revision, deadline);
+    table.set(key, record, value, table.revision, this.hasher.lo, this.hasher.hi, deadline);
     return OK;
   }
 
@@ -179,13 +195,19 @@ export class Operations {
     this.built.bytes.latin1Write(value, key.length);
   }
 
-  private incr(key: string, record: TableRecord | undefined, byAt: number): string {
-    const old = record?.value ?? '0';
+  private persist(key: string, record: TableRecord | undefined, live: Found | undefined): string {
+    if (live === undefined || live.deadline === 0) return '(integer) 0';
+    this.writeBuilt(key, record, live.value, 0);
+    return '(integer) 1';
+  }
+
+  private incr(key: string, record: TableRecord | undefined, live: Found | undefined, byAt: number): string {
+    const old = live?.value ?? '0';
     const current = parseInteger(old);
     if (current === undefined) return this.texts.fixed.notInteger;
     const sum = this.sum(old, byAt);
     if (sum === undefined) return this.texts.fixed.overflow;
-    const outcome = this.writeBuilt(key, record, sum);
+    const outcome = this.writeBuilt(key, record, sum, live?.deadline ?? 0);
     return outcome === OK ? `(integer) ${sum}` : outcome;
   }
 
@@ -198,19 +220,25 @@ export class Operations {
     return sum === BigInt.asIntN(64, sum) ? String(sum) : undefined;
   }
 
-  private cas(key: string, record: TableRecord, value: string, bodyAt: number, bodyLength: number): string {
+  private cas(
+    key: string,
+    record: TableRecord | undefined,
+    { value, deadline }: Found,
+    bodyAt: number,
+    bodyLength: number,
+  ): string {
     const { bytes } = this.view;
     const expectedLength = bytes.readUInt32LE(bodyAt);
     const newAt = bodyAt + 4 + expectedLength;
     if (expectedLength !== value.length || bytes.latin1Slice(bodyAt + 4, newAt) !== value) return NIL;
-    return this.writeBuilt(key, record, bytes.latin1Slice(newAt, bodyAt + bodyLength));
+    return this.writeBuilt(key, record, bytes.latin1Slice(newAt, bodyAt + bodyLength), deadline);
   }
 
   private del(at: number, keyLength: number, flags: number): void {
     const key = this.view.bytes.latin1Slice(at + HEAD, at + HEAD + keyLength);
     const record = this.table.record(key);
     if (this.deleted < 0) this.deleted = 0;
-    if (record !== undefined && record.value !== undefined) {
+    if (record !== undefined && this.table.live(record) !== undefined) {
       if (this.deleted++ === 0) this.delRevision = ++this.table.revision;
       this.table.remove(key, record, this.delRevision);
     }
@@ -276,20 +304,33 @@ export class Operations {
     const { bytes, words } = this.view;
     const keyLength = words[(at >>> 2) + 1]!;
     const valueLength = words[(at >>> 2) + 2]!;
-    const isSet = (words[at >>> 2]! & 0xff) === Op.set;
+    const head = words[at >>> 2]!;
+    const flags = (head >>> 8) & 0xff;
+    const isSet = (head & 0xff) === Op.set;
     const keyAt = at + HEAD;
     const key = bytes.latin1Slice(keyAt, keyAt + keyLength);
     const record = table.record(key);
-    this.at = keyAt + ((keyLength + valueLength + 3) & ~3);
+    this.at = keyAt + ((keyLength + valueLength + 3) & ~3) + ttlBytes(flags);
+    const there = isSet || table.live(record) !== undefined;
+    if (!there) return;
     if (this.phase === CommitPhase.judge) this.growth += change(key, record, isSet ? valueLength : -1);
-    else if (isSet) this.write(key, record, keyAt, valueLength, this.commitRevision);
-    else if (record !== undefined && record.value !== undefined) table.remove(key, record, this.commitRevision);
+    else if (isSet) this.write(key, record, keyAt, valueLength, this.commitRevision, flags);
+    else table.remove(key, record!, this.commitRevision);
   }
 }
 
 /** Units of work of an operation or a check of that many bytes. */
 export function unitsOf(bytes: number): number {
   return 1 + (bytes >>> BYTES_A_UNIT_SHIFT);
+}
+
+/** Bytes that stand behind an operation's key and value. */
+export function ttlBytes(flags: number): number {
+  return (flags & OpFlag.ttl) === 0 ? 0 : TTL_BYTES;
+}
+
+export function readTtl({ words }: EntryView, at: number): number {
+  return (words[at >>> 2]! >>> 0) + (words[(at >>> 2) + 1]! >>> 0) * TWO_32;
 }
 
 /** What the logical bytes change by when the key gets a value of that length (-1: is deleted). */

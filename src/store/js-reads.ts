@@ -19,6 +19,8 @@ const SLICE_LISTED = 4_096;
 export interface View {
   find(key: string): Found | undefined;
   count(): number;
+  /** Log time. */
+  time(): number;
 }
 
 export class Reads {
@@ -41,7 +43,11 @@ export class Reads {
     this.texts = texts;
     this.replies = replies;
     this.maxReply = maxReply;
-    this.published = { find: (key) => table.at(key, table.published), count: () => table.publishedKeys };
+    this.published = {
+      find: (key) => table.at(key, table.published, table.publishedTime),
+      count: () => table.publishedKeys,
+      time: () => table.publishedTime,
+    };
   }
 
   /** See `Store.sealReads`. */
@@ -109,7 +115,7 @@ export class Reads {
     return Array.isArray(args) ? args.length : 1;
   }
 
-  /** The reply of a constant, GET, MGET, EXISTS or COUNT. */
+  /** The reply of a constant, GET, TTL, PTTL, MGET, EXISTS or COUNT. */
   line(items: ItemList, at: number, view: View): string {
     const kind = items.kinds[at];
     const args = items.args[at];
@@ -120,9 +126,20 @@ export class Reads {
       const found = view.find(args as string);
       return found === undefined ? this.texts.fixed.nil : quote(found.value);
     }
+    if (kind === ItemKind.ttl || kind === ItemKind.pttl) {
+      return timeLeft(view.find(args as string)?.deadline, view.time(), kind === ItemKind.pttl);
+    }
     const keys = args as readonly string[];
     if (kind === ItemKind.exists) return `(integer) ${countExisting(keys, view)}`;
     return valueList(keys, (key) => view.find(key)?.value, this.maxReply);
+  }
+
+  /** The reply of GET key STALE. */
+  stale(key: string): string {
+    this.answered++;
+    const found = this.published.find(key);
+    const value = found === undefined ? 'null' : quote(found.value);
+    return `${this.texts.number('staleReply', this.table.published)}${value}}`;
   }
 
   private stepKeys(connection: Connection, { prefix, limit }: KeysQuery): number {
@@ -143,6 +160,13 @@ export class Reads {
     this.scan?.end();
     this.scan = undefined;
   }
+}
+
+/** The reply of TTL and PTTL for a key with that deadline (0: none; undefined: no such key); a second begun counts. */
+export function timeLeft(deadline: number | undefined, time: number, inMs: boolean): string {
+  if (deadline === undefined) return '(integer) -2';
+  if (deadline === 0) return '(integer) -1';
+  return `(integer) ${inMs ? deadline - time : Math.ceil((deadline - time) / 1_000)}`;
 }
 
 export function countExisting(keys: readonly string[], view: Pick<View, 'find'>): number {

@@ -82,12 +82,17 @@ export class SnapshotWriter {
       this.inSystem = true;
       return undefined;
     }
-    const found = (this.inSystem ? this.system : this.users).at(next.value, this.revision);
+    const found = (this.inSystem ? this.system : this.users).at(next.value, this.revision, 0);
     if (found === undefined) return undefined;
     // A copy: the newest record is changed in place.
-    const { value, revision } = found;
-    return { key: next.value, found: { value, revision }, system: this.inSystem };
+    const { value, revision, deadline } = found;
+    return { key: next.value, found: { value, revision, deadline }, system: this.inSystem };
   }
+}
+
+function writeU64(chunk: Buffer, value: number, at: number): void {
+  chunk.writeUInt32LE(value % TWO_32, at);
+  chunk.writeUInt32LE(Math.floor(value / TWO_32), at + 4);
 }
 
 function encode(picked: readonly Picked[], bytes: number): Uint8Array {
@@ -97,9 +102,8 @@ function encode(picked: readonly Picked[], bytes: number): Uint8Array {
     const { key, found, system } = one;
     chunk.writeUInt32LE(key.length + (system ? SYSTEM_FLAG : 0), at + SnapshotEntry.keyLength);
     chunk.writeUInt32LE(found.value.length, at + SnapshotEntry.valueLength);
-    chunk.writeUInt32LE(found.revision % TWO_32, at + SnapshotEntry.revision);
-    chunk.writeUInt32LE(Math.floor(found.revision / TWO_32), at + SnapshotEntry.revision + 4);
-    chunk.fill(0, at + SnapshotEntry.deadline, at + SnapshotEntry.data);
+    writeU64(chunk, found.revision, at + SnapshotEntry.revision);
+    writeU64(chunk, found.deadline, at + SnapshotEntry.deadline);
     chunk.latin1Write(key, at + SnapshotEntry.data);
     chunk.latin1Write(found.value, at + SnapshotEntry.data + key.length);
     const end = at + SnapshotEntry.data + key.length + found.value.length;
@@ -150,13 +154,16 @@ export class SnapshotLoader {
     const size = SnapshotEntry.data + 4 * Math.ceil((keyLength + valueLength) / 4);
     if (size > room) return 0;
     const revision = (words[word + 3]! >>> 0) * TWO_32 + (words[word + 2]! >>> 0);
-    // Records of this version have no deadline.
-    if (revision === 0 || words[word + 4] !== 0 || words[word + 5] !== 0) return 0;
+    const deadline = (words[word + 5]! >>> 0) * TWO_32 + (words[word + 4]! >>> 0);
+    if (revision === 0 || !Number.isSafeInteger(deadline)) return 0;
     const key = bytes.latin1Slice(data, data + keyLength);
     const value = bytes.latin1Slice(data + keyLength, data + keyLength + valueLength);
-    this.hasher.hash(words, data >>> 2, keyLength, valueLength, system ? 1 : 0, revision);
+    this.hasher.hash(words, data >>> 2, keyLength, valueLength, system ? 1 : 0, revision, deadline);
     if (revision > this.highest) this.highest = revision;
-    return this.applier.load(key, value, system, revision, this.hasher) ? size : 0;
+    const found = { value, revision, deadline };
+    const { applier, hasher } = this;
+    const taken = system ? applier.loadSystem(key, found, hasher) : applier.loadUser(key, found, hasher);
+    return taken ? size : 0;
   }
 
   /** Compares what was loaded with the state, and publishes it if they are the same. */
@@ -164,7 +171,9 @@ export class SnapshotLoader {
     if (!isState(state)) return 'state';
     const users = this.users;
     if (this.highest > state.revision) return 'revision';
-    if (users.keys !== state.keys) return 'keys';
+    // Which keys count is said by the log time.
+    users.time = state.logTimeMs;
+    if (users.liveKeys() !== state.keys) return 'keys';
     if (users.logicalBytes !== state.logicalBytes) return 'logical-bytes';
     if (users.hash.toString() !== state.stateHash) return 'state-hash';
     if (this.applier.loadedLimit !== state.limitBytes) return 'limit';

@@ -11,9 +11,9 @@
  *     js-connection  one client: its input and its mode        js-encode       the open entry
  *     js-front       from lines to commands to their places   js-apply        committed records: origins, slices
  *     js-reads       batches of reads; js-keys: KEYS           js-validate     what makes an entry malformed
- *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, COMMIT
+ *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, PERSIST, COMMIT
  *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
- *     js-snapshot    writes and loads snapshots
+ *     js-snapshot    writes and loads snapshots                js-expiry       deadlines in their order
  *
  * ## Invariants
  *
@@ -39,6 +39,7 @@ import { Texts } from './js-text.js';
 import { TransactionRunner } from './js-transaction.js';
 import { type LoadFailure, SnapshotGuard, type SnapshotState } from './snapshot.js';
 import {
+  type DumpedRecord,
   defaultLimits,
   type GiveUp,
   HEADER_BYTES,
@@ -73,7 +74,7 @@ export class JsStore implements Store {
     const texts = new Texts(limits);
     const replies = new Replies(texts, limits.maxReply);
     const reads = new Reads(table, texts, replies, limits.maxReply);
-    const newest: View = { find: (key) => table.current(key), count: () => table.keys };
+    const newest: View = { find: (key) => table.current(key), count: () => table.liveKeys(), time: () => table.time };
     const entries = new Entries(options, texts, replies, reads, newest);
     const transactions = new TransactionRunner(table, texts, limits);
     this.replies = replies;
@@ -178,6 +179,14 @@ export class JsStore implements Store {
     return this.applier.applied;
   }
 
+  get logTime(): number {
+    return this.table.publishedTime;
+  }
+
+  get earliestDeadline(): number | undefined {
+    return this.table.firstDue?.deadline;
+  }
+
   configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
     const record = configRecord(limitBytes);
     return { record, payloadCrc: crc32c(record.subarray(HEADER_BYTES)) };
@@ -200,8 +209,7 @@ export class JsStore implements Store {
     this.guard.beginSnapshot();
     this.writer = new SnapshotWriter(this.table, this.applier.system);
     const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
-    const { logTimeMs } = this.applier;
-    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs, checkpoint };
+    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs: this.logTime, checkpoint };
   }
 
   snapshotNext(maxBytes: number): Uint8Array | undefined {
@@ -264,13 +272,13 @@ export class JsStore implements Store {
     };
   }
 
-  dump(): { key: Uint8Array; value: Uint8Array; revision: number }[] {
-    const records: { key: Uint8Array; value: Uint8Array; revision: number }[] = [];
+  dump(): DumpedRecord[] {
+    const records: DumpedRecord[] = [];
     for (const key of this.table.allKeys()) {
-      const found = this.table.at(key, this.table.published);
+      const found = this.table.at(key, this.table.published, this.table.publishedTime);
       if (found === undefined) continue;
-      const { revision, value } = found;
-      records.push({ key: Buffer.from(key, 'latin1'), value: Buffer.from(value, 'latin1'), revision });
+      const { revision, value, deadline } = found;
+      records.push({ key: Buffer.from(key, 'latin1'), value: Buffer.from(value, 'latin1'), revision, deadline });
     }
     return records;
   }

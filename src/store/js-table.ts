@@ -16,12 +16,15 @@
  *   range (or, until `publish`, the published revision does): it hangs on the list of the newest such pin, and when that
  *   one goes, moves to the next older one that sees it, or is dropped. So the work is in proportion to what is freed.
  * - A deleted key keeps a record without a value as long as a version is behind it.
+ * - Log time decides what is live: a state is absent for whoever looks at or after its deadline. It stays in the map, and in all
+ *   sums but `publishedKeys`, until it is removed.
  * - With `retain` off (no pin, and nobody can look before `publish`) no version is made at all.
  *
  * ## Caveats
  *
  * V8 takes the length for the hash of a string above 16 KiB: very many very long keys of one length make chains.
  */
+import { type Due, ExpiryIndex } from './js-expiry.js';
 import { HashSum } from './js-hash.js';
 
 /** The newest state of a key: `value` undefined while it is deleted and has versions behind it. */
@@ -31,13 +34,16 @@ export class TableRecord {
   /** Its part of the state hash, halves as int32. */
   lo: number;
   hi: number;
+  /** Log time, ms; 0: none. */
+  deadline: number;
   older: Version | undefined = undefined;
 
-  constructor(value: string, revision: number, lo: number, hi: number) {
+  constructor(value: string, revision: number, lo: number, hi: number, deadline: number) {
     this.value = value;
     this.revision = revision;
     this.lo = lo;
     this.hi = hi;
+    this.deadline = deadline;
   }
 }
 
@@ -45,6 +51,7 @@ export class Version {
   readonly key: string;
   readonly value: string | undefined;
   readonly revision: number;
+  readonly deadline: number;
   newer: TableRecord | Version;
   older: Version | undefined;
 
@@ -52,6 +59,7 @@ export class Version {
     this.key = key;
     this.value = record.value;
     this.revision = record.revision;
+    this.deadline = record.deadline;
     this.newer = record;
     this.older = record.older;
   }
@@ -67,6 +75,7 @@ interface Pin {
 export interface Found {
   readonly value: string;
   readonly revision: number;
+  readonly deadline: number;
 }
 
 /** Most keys of one `Map` in V8 that stay possible whatever was deleted in between (half of 2^24). */
@@ -96,12 +105,17 @@ export class Table {
   /** The revision of the last write, and the one that readers see. */
   revision = 0;
   published = 0;
-  /** Live keys, at each of the two. */
+  /** Log time of the newest entry, and the one at which published state is read. */
+  time = 0;
+  publishedTime = 0;
+  /** Keys in the map, those that have expired too; and published ones that are live. */
   keys = 0;
   publishedKeys = 0;
   /** Logical bytes and state hash of everything live, system records included. */
   logicalBytes = 0;
   readonly hash = new HashSum();
+
+  private readonly expiry = new ExpiryIndex();
 
   /** Whether `more` new keys fit into the map. */
   hasRoom(more: number): boolean {
@@ -117,42 +131,67 @@ export class Table {
     return this.map.get(key);
   }
 
-  /** The newest state, writes that are not yet published included. */
-  current(key: string): Found | undefined {
-    const record = this.map.get(key);
-    return record === undefined || record.value === undefined ? undefined : (record as Found);
+  /** What of a record is live now. */
+  live(record: TableRecord | undefined): Found | undefined {
+    if (record === undefined || record.value === undefined || hasExpired(record, this.time)) return undefined;
+    return record as Found;
   }
 
-  /** The state at a revision that is pinned or published. */
-  at(key: string, revision: number): Found | undefined {
+  /** The newest state, writes that are not yet published included. */
+  current(key: string): Found | undefined {
+    return this.live(this.map.get(key));
+  }
+
+  /** The state at a revision that is pinned or published, and its log time (0: whether it has expired or not). */
+  at(key: string, revision: number, time: number): Found | undefined {
     const record = this.map.get(key);
-    return record && visible(record, revision);
+    return record && visible(record, revision, time);
+  }
+
+  /** Keys that are live now, writes that are not yet published included. */
+  liveKeys(): number {
+    return this.keys - this.expiry.expiredUsers(this.time);
+  }
+
+  /** The record with a deadline that falls due first. */
+  get firstDue(): Due | undefined {
+    return this.expiry.first;
   }
 
   /** `record` is what `record(key)` gives; `lo`, `hi`: the hash of the new state. */
-  set(key: string, record: TableRecord | undefined, value: string, revision: number, lo: number, hi: number): void {
+  set(
+    key: string,
+    record: TableRecord | undefined,
+    value: string,
+    revision: number,
+    lo: number,
+    hi: number,
+    deadline = 0,
+  ): void {
     const keyLength = key.length;
+    if (deadline !== 0) this.expiry.add({ deadline, revision, key, system: false });
     this.hash.add(lo, hi);
     this.logicalBytes += logicalSize(keyLength, value.length);
     this.textBytes += keyLength + value.length;
     if (record === undefined) {
-      this.map.set(key, new TableRecord(value, revision, lo, hi));
+      this.map.set(key, new TableRecord(value, revision, lo, hi, deadline));
       this.keys++;
       return;
     }
     const before = record.value;
     if (before === undefined) this.keys++;
-    else this.forget(keyLength, before.length, record);
+    else this.forget(key, before.length, record);
     if (this.retain) this.displace(key, record);
     record.value = value;
     record.revision = revision;
     record.lo = lo;
     record.hi = hi;
+    record.deadline = deadline;
   }
 
   /** Deletes a record that has a value. */
   remove(key: string, record: TableRecord, revision: number): void {
-    this.forget(key.length, record.value!.length, record);
+    this.forget(key, record.value!.length, record);
     this.keys--;
     if (this.retain) this.displace(key, record);
     if (record.older === undefined) {
@@ -161,9 +200,13 @@ export class Table {
     }
     record.value = undefined;
     record.revision = revision;
+    record.deadline = 0;
   }
 
-  private forget(keyLength: number, valueLength: number, record: TableRecord): void {
+  private forget(key: string, valueLength: number, record: TableRecord): void {
+    const keyLength = key.length;
+    const { deadline, revision } = record;
+    if (deadline !== 0) this.expiry.remove({ deadline, revision, key, system: false });
     this.hash.subtract(record.lo, record.hi);
     this.logicalBytes -= logicalSize(keyLength, valueLength);
     this.textBytes -= keyLength + valueLength;
@@ -182,7 +225,8 @@ export class Table {
   /** Lets readers see everything up to `revision`. */
   publish(): void {
     this.published = this.revision;
-    this.publishedKeys = this.keys;
+    this.publishedTime = this.time;
+    this.publishedKeys = this.liveKeys();
     if (this.displaced.length === 0) return;
     const versions = this.displaced;
     this.displaced = [];
@@ -197,7 +241,9 @@ export class Table {
     this.versions = 0;
     this.textBytes = 0;
     this.revision = 0;
+    this.time = 0;
     this.keys = 0;
+    this.expiry.clear();
     this.logicalBytes = 0;
     this.hash.lo = 0;
     this.hash.hi = 0;
@@ -255,12 +301,12 @@ export class Table {
   }
 
   /**
-   * Bytes in use, by V8's layouts (64-bit, no pointer compression): a record is 7 words, a string 2 words and its bytes
+   * Bytes in use, by V8's layouts (64-bit, no pointer compression): a record is 8 words, a string 2 words and its bytes
    * rounded up to a word (half a word on average), a slot of the map 3 words, a version 8 words with its place in a list.
-   * The values of old versions are not counted.
+   * The values of old versions and the index of deadlines are not counted.
    */
   usedBytes(): number {
-    const perKey = 7 * 8 + 2 * (16 + 4) + 3 * 8;
+    const perKey = 8 * 8 + 2 * (16 + 4) + 3 * 8;
     return this.textBytes + this.map.size * perKey + this.versions * 64;
   }
 
@@ -271,8 +317,12 @@ export class Table {
   }
 }
 
-function visible(record: TableRecord, revision: number): Found | undefined {
+function hasExpired({ deadline }: { readonly deadline: number }, time: number): boolean {
+  return deadline !== 0 && deadline <= time;
+}
+
+function visible(record: TableRecord, revision: number, time: number): Found | undefined {
   let state: TableRecord | Version | undefined = record;
   while (state !== undefined && state.revision > revision) state = state.older;
-  return state === undefined || state.value === undefined ? undefined : (state as Found);
+  return state === undefined || state.value === undefined || hasExpired(state, time) ? undefined : (state as Found);
 }

@@ -6,21 +6,39 @@
  */
 import type { Command } from '../protocol/commands.js';
 import { allocate, pad4 } from './js-bytes.js';
-import { HEAD } from './js-operations.js';
-import { valueList } from './js-reads.js';
-import type { Table } from './js-table.js';
+import { HEAD, OpFlag, ttlBytes } from './js-operations.js';
+import { type SetOptions, setOptions } from './js-options.js';
+import { timeLeft, valueList } from './js-reads.js';
+import type { Found, Table } from './js-table.js';
 import { parseInteger, quote, type Texts } from './js-text.js';
 import type { StoreLimits } from './store.js';
 
 const OK = 'OK';
 const NIL = '(nil)';
 
+/** How a write gets its deadline: `ms` to live from COMMIT on, or the deadline `ms` of the record it replaces. */
+export interface Expiry {
+  readonly keeps: boolean;
+  readonly ms: number;
+}
+
+interface Value {
+  readonly value: string;
+  readonly expiry: Expiry | undefined;
+}
+
 /** A value, or undefined for a key that is to be deleted. */
-type Write = string | undefined;
+type Write = Value | undefined;
+
+export function expiryFlag(expiry: Expiry | undefined): number {
+  return expiry === undefined ? 0 : expiry.keeps ? OpFlag.keep : OpFlag.ttl;
+}
 
 export class Transaction {
   /** The pinned revision. */
   readonly revision: number;
+  /** Its log time. */
+  readonly time: number;
   /** In the order in which the transaction first depended on each key: the revision it saw (0: absent). */
   readonly checks = new Map<string, number>();
   /** In the order of the first write to each key. */
@@ -32,8 +50,9 @@ export class Transaction {
   /** Rolled back for its idleness; its pin is gone. */
   expired = false;
 
-  constructor(revision: number, nowMs: number) {
+  constructor(revision: number, time: number, nowMs: number) {
     this.revision = revision;
+    this.time = time;
     this.lastMs = nowMs;
   }
 }
@@ -55,7 +74,7 @@ export class TransactionRunner {
     this.limits = limits;
   }
 
-  /** Carries out GET, MGET, EXISTS, SET, DEL, INCR or CAS, whose arguments are in order, and returns its reply. */
+  /** Carries out GET, TTL, PTTL, MGET, EXISTS, SET, PERSIST, DEL, INCR or CAS, whose arguments are in order, and returns its reply. */
   run(transaction: Transaction, command: Command, words: readonly string[]): string {
     const checks = this.newChecks(transaction, dependsOn(command, words));
     const plan = this.plan(transaction, command, words);
@@ -68,7 +87,7 @@ export class TransactionRunner {
     if (size > this.limits.maxTransaction) return this.texts.fixed.transactionTooLarge;
     for (const [key, revision] of checks) transaction.checks.set(compact(key), revision);
     for (const [key, value] of plan.writes ?? []) {
-      transaction.writes.set(compact(key), value === undefined ? value : compact(value));
+      transaction.writes.set(compact(key), value && { value: compact(value.value), expiry: value.expiry });
     }
     transaction.size = size;
     return plan.line;
@@ -78,15 +97,28 @@ export class TransactionRunner {
     const checks = new Map<string, number>();
     for (const key of keys) {
       if (transaction.writes.has(key) || transaction.checks.has(key)) continue;
-      checks.set(key, this.table.at(key, transaction.revision)?.revision ?? 0);
+      checks.set(key, this.seen(transaction, key)?.revision ?? 0);
     }
     return checks;
   }
 
+  /** The record of a key at BEGIN. */
+  private seen(transaction: Transaction, key: string): Found | undefined {
+    return this.table.at(key, transaction.revision, transaction.time);
+  }
+
+  /** A key as the transaction sees it. */
+  private state(transaction: Transaction, key: string): Write {
+    if (transaction.writes.has(key)) return transaction.writes.get(key);
+    const found = this.seen(transaction, key);
+    if (found === undefined) return undefined;
+    const { value, deadline } = found;
+    return { value, expiry: deadline === 0 ? undefined : { keeps: true, ms: deadline } };
+  }
+
   /** The value of a key as the transaction sees it. */
   private view(transaction: Transaction, key: string): string | undefined {
-    if (transaction.writes.has(key)) return transaction.writes.get(key);
-    return this.table.at(key, transaction.revision)?.value;
+    return this.state(transaction, key)?.value;
   }
 
   private plan(transaction: Transaction, command: Command, words: readonly string[]): Plan {
@@ -100,7 +132,12 @@ export class TransactionRunner {
       case 'EXISTS':
         return { line: `(integer) ${keys.filter((k) => this.view(transaction, k) !== undefined).length}` };
       case 'SET':
-        return this.planSet(transaction, key, words[2]!, words[3]);
+        return this.planSet(transaction, key, words[2]!, setOptions(words));
+      case 'TTL':
+      case 'PTTL':
+        return { line: this.planTtl(transaction, key, command.name === 'PTTL') };
+      case 'PERSIST':
+        return this.planPersist(transaction, key);
       case 'DEL':
         return this.planDel(transaction, keys);
       case 'INCR':
@@ -117,12 +154,28 @@ export class TransactionRunner {
     return value === undefined ? NIL : quote(value);
   }
 
-  private planSet(transaction: Transaction, key: string, value: string, option: string | undefined): Plan {
-    if (option !== undefined) {
+  private planSet(transaction: Transaction, key: string, value: string, options: SetOptions): Plan {
+    const { condition, ttlMs } = options;
+    if (condition !== 0) {
       const exists = this.view(transaction, key) !== undefined;
-      if (exists !== /^xx$/i.test(option)) return { line: NIL };
+      if (exists !== (condition === OpFlag.xx)) return { line: NIL };
     }
-    return { line: OK, writes: new Map([[key, value]]) };
+    const expiry = ttlMs === 0 ? undefined : { keeps: false, ms: ttlMs };
+    return { line: OK, writes: new Map([[key, { value, expiry }]]) };
+  }
+
+  /** Of an own write from COMMIT on, else as of BEGIN. */
+  private planTtl(transaction: Transaction, key: string, inMs: boolean): string {
+    const state = this.state(transaction, key);
+    if (state === undefined) return timeLeft(undefined, 0, inMs);
+    const { expiry } = state;
+    return timeLeft(expiry?.ms ?? 0, expiry?.keeps ? transaction.time : 0, inMs);
+  }
+
+  private planPersist(transaction: Transaction, key: string): Plan {
+    const state = this.state(transaction, key);
+    if (state?.expiry === undefined) return { line: '(integer) 0' };
+    return { line: '(integer) 1', writes: new Map([[key, { value: state.value, expiry: undefined }]]) };
   }
 
   private planDel(transaction: Transaction, keys: readonly string[]): Plan {
@@ -134,28 +187,30 @@ export class TransactionRunner {
   }
 
   private planIncr(transaction: Transaction, key: string, by: string | undefined): Plan {
-    const current = parseInteger(this.view(transaction, key) ?? '0');
+    const state = this.state(transaction, key);
+    const current = parseInteger(state?.value ?? '0');
     if (current === undefined) return { line: this.texts.fixed.notInteger };
     const sum = current + BigInt(by ?? '1');
     if (sum !== BigInt.asIntN(64, sum)) return { line: this.texts.fixed.overflow };
-    return { line: `(integer) ${sum}`, writes: new Map([[key, String(sum)]]) };
+    return { line: `(integer) ${sum}`, writes: new Map([[key, { value: String(sum), expiry: state?.expiry }]]) };
   }
 
   private planCas(transaction: Transaction, key: string, expected: string, value: string): Plan {
-    if (this.view(transaction, key) !== expected) return { line: NIL };
-    return { line: OK, writes: new Map([[key, value]]) };
+    const state = this.state(transaction, key);
+    if (state?.value !== expected) return { line: NIL };
+    return { line: OK, writes: new Map([[key, { value, expiry: state.expiry }]]) };
   }
 }
 
 /** The keys on whose state the reply or the effect of the command depends. */
 function dependsOn(command: Command, words: readonly string[]): readonly string[] {
-  if (command.name === 'SET') return words.length > 3 ? [words[1]!] : [];
-  if (command.name === 'GET' || command.name === 'INCR' || command.name === 'CAS') return [words[1]!];
+  if (command.name === 'SET') return setOptions(words).condition === 0 ? [] : [words[1]!];
+  if (command.name === 'CAS' || command.name === 'INCR') return [words[1]!];
   return words.slice(1);
 }
 
-function writeSize(key: string, value: Write): number {
-  return HEAD + pad4(key.length + (value?.length ?? 0));
+function writeSize(key: string, write: Write): number {
+  return HEAD + pad4(key.length + (write?.value.length ?? 0)) + ttlBytes(expiryFlag(write?.expiry));
 }
 
 const KEPT_BYTES = 65_536;

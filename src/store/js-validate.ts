@@ -1,6 +1,6 @@
 /** Whether the operations of a data entry are well-formed: ARCHITECTURE.md, "What makes an entry malformed". */
 import type { EntryView } from './js-bytes.js';
-import { HEAD, Op, OpFlag, unitsOf } from './js-operations.js';
+import { HEAD, MAX_PERSISTS, MAX_TTL_MS, Op, OpFlag, readTtl, ttlBytes, unitsOf } from './js-operations.js';
 
 export class Validation {
   private readonly view: EntryView;
@@ -16,6 +16,7 @@ export class Validation {
   private checks = 0;
   /** The next operation must be a DEL of the same command. */
   private more = false;
+  private persists = 0;
   /** GET is allowed in `Store.run`. */
   private reads = false;
 
@@ -33,6 +34,7 @@ export class Validation {
     this.bodyEnd = 0;
     this.checks = 0;
     this.more = false;
+    this.persists = 0;
     this.reads = reads;
   }
 
@@ -70,8 +72,11 @@ export class Validation {
     const valueLength = view.words[(at >>> 2) + 2]! >>> 0;
     if (head >>> 16 !== 0 || !this.allowed(code, flags)) return false;
     if (code === Op.commit) return this.commit(keyLength, valueLength);
-    const length = HEAD + padded(keyLength + valueLength);
+    const data = HEAD + padded(keyLength + valueLength);
+    const length = data + ttlBytes(flags);
     if (length > limit - at || !this.valueFits(code, keyLength, valueLength)) return false;
+    if (length > data && !isTtl(readTtl(view, at + data))) return false;
+    if (code === Op.persist && ++this.persists > MAX_PERSISTS) return false;
     this.more = (flags & OpFlag.more) !== 0;
     if (this.bodyEnd === 0 && !this.more) this.commands++;
     this.at += length;
@@ -79,16 +84,15 @@ export class Validation {
   }
 
   private allowed(code: number, flags: number): boolean {
-    if (this.bodyEnd > 0) return flags === 0 && (code === Op.set || code === Op.del);
+    if (this.bodyEnd > 0) return code === Op.set ? setFlags(flags & ~bodyFlags, flags) : flags === 0 && code === Op.del;
     if (this.more && code !== Op.del) return false;
-    if (code === Op.set) return flags <= OpFlag.xx;
+    if (code === Op.set) return setFlags(flags & ~(conditions | bodyFlags), flags);
     if (code === Op.del) return flags === 0 || flags === OpFlag.more;
-    const known = code === Op.incr || code === Op.cas || code === Op.commit || (this.reads && code === Op.get);
-    return flags === 0 && known;
+    return flags === 0 && (plainCodes.has(code) || (this.reads && code === Op.get));
   }
 
   private valueFits(code: number, keyLength: number, valueLength: number): boolean {
-    if (code === Op.del || code === Op.get) return valueLength === 0;
+    if (code === Op.del || code === Op.get || code === Op.persist) return valueLength === 0;
     if (code === Op.incr) return valueLength === 8;
     if (code !== Op.cas) return true;
     if (valueLength < 4) return false;
@@ -103,6 +107,19 @@ export class Validation {
     this.bodyEnd = body === 0 ? 0 : this.at + body;
     return true;
   }
+}
+
+const plainCodes: ReadonlySet<number> = new Set([Op.incr, Op.cas, Op.commit, Op.persist]);
+const conditions = OpFlag.nx | OpFlag.xx;
+const bodyFlags = OpFlag.ttl | OpFlag.keep;
+
+/** A SET's flags: NX or XX, a time to live or a deadline kept; `others` must be 0. */
+function setFlags(others: number, flags: number): boolean {
+  return others === 0 && (flags & conditions) !== conditions && (flags & bodyFlags) !== bodyFlags;
+}
+
+function isTtl(ms: number): boolean {
+  return ms >= 1 && ms <= MAX_TTL_MS;
 }
 
 /** `pad4` for lengths that may not fit into 32 bits. */

@@ -23,7 +23,7 @@ export interface SnapshotState {
   readonly revision: number;
   /** 16 hex digits. */
   readonly stateHash: string;
-  /** Users' keys. */
+  /** Users' keys; records that have expired by the log time and are not removed are in the snapshot, but do not count. */
   readonly keys: number;
   readonly logicalBytes: number;
   readonly limitBytes: number;

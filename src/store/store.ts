@@ -50,6 +50,11 @@
  * at its end (not after a slice that ends in the middle): reads, BEGIN and `stats` see published state only. Side reads see
  * the state at their place inside the entry.
  *
+ * ## Expiry
+ *
+ * Log time is that of the last entry. A record whose deadline it has reached is absent for every read, check and count, and
+ * is removed by one of the next entries; until then it counts in `logicalBytes` and `stateHash` only.
+ *
  * Layouts of entries, logical sizes and the state hash are in ARCHITECTURE.md, "Formats".
  */
 import type { Crc32c } from '../log/types.js';
@@ -63,6 +68,7 @@ export const MOST_RECORD_BYTES = 33_554_432 - 4_096;
 
 /** Types of entries, byte 48 of the header. */
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
+export type EntryType = (typeof EntryType)[keyof typeof EntryType];
 
 export interface StoreLimits {
   /** Bytes; the defaults are 64 KiB, 1 MiB, 8 MiB, 8 MiB, 16 MiB, 1 MiB. */
@@ -129,7 +135,7 @@ export interface SealedEntry {
 export type GiveUp = 'no-leader' | 'timeout' | 'stopping';
 
 export interface StoreStats {
-  /** The published revision, applied index, number of users' keys, and state hash (16 hex digits), of one moment. */
+  /** The published revision, applied index, number of users' keys (what has expired not counted), and state hash (16 hex digits), of one moment. */
   readonly revision: number;
   readonly applied: number;
   readonly keys: number;
@@ -155,6 +161,14 @@ export interface StoreStats {
     /** Reads answered outside transactions (side reads too). */
     readonly reads: number;
   };
+}
+
+/** A user's record: its deadline in log time, ms; 0: none. */
+export interface DumpedRecord {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly revision: number;
+  readonly deadline: number;
 }
 
 export interface Store extends Snapshots {
@@ -211,6 +225,11 @@ export interface Store extends Snapshots {
   /** Index of the last entry applied and published. */
   readonly applied: number;
 
+  /** Log time at which published state is read: of the last entry applied and published, ms. */
+  readonly logTime: number;
+  /** The earliest deadline of a record, ms of log time; undefined when none has one. Once log time has reached it, entries remove what has expired, a bounded number each. */
+  readonly earliestDeadline: number | undefined;
+
   /** The payload (after HEADER_BYTES of room) of a config entry that sets the replicated memory limit. */
   configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number };
 
@@ -223,5 +242,5 @@ export interface Store extends Snapshots {
 
   stats(): StoreStats;
   /** All users' records that are visible now, for tests: in no order. */
-  dump(): { key: Uint8Array; value: Uint8Array; revision: number }[];
+  dump(): DumpedRecord[];
 }

@@ -31,6 +31,7 @@ import {
   type SnapshotState,
 } from './snapshot.js';
 import {
+  type DumpedRecord,
   defaultLimits,
   type GiveUp,
   HEADER_BYTES,
@@ -313,6 +314,15 @@ export class WasmStore implements Store {
     return this.exports.applied!();
   }
 
+  get logTime(): number {
+    return this.exports.logTime!();
+  }
+
+  get earliestDeadline(): number | undefined {
+    const deadline = this.exports.earliestDeadline!();
+    return deadline < 0 ? undefined : deadline;
+  }
+
   configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
     const record = new Uint8Array(HEADER_BYTES + CONFIG_LIMIT_BYTES);
     const payload = new DataView(record.buffer, HEADER_BYTES);
@@ -343,8 +353,7 @@ export class WasmStore implements Store {
     this.guard.beginSnapshot();
     this.exports.snapshotBegin!();
     const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
-    const logTimeMs = this.exports.snapshotTime!();
-    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs, checkpoint };
+    return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs: this.logTime, checkpoint };
   }
 
   snapshotNext(maxBytes: number): Uint8Array | undefined {
@@ -428,8 +437,8 @@ export class WasmStore implements Store {
     };
   }
 
-  dump(): { key: Uint8Array; value: Uint8Array; revision: number }[] {
-    const records: { key: Uint8Array; value: Uint8Array; revision: number }[] = [];
+  dump(): DumpedRecord[] {
+    const records: DumpedRecord[] = [];
     let cursor = 0;
     for (;;) {
       this.f64[this.argsAt / 8] = cursor;
@@ -440,7 +449,7 @@ export class WasmStore implements Store {
     }
   }
 
-  private dumped(record: number): { key: Uint8Array; value: Uint8Array; revision: number } {
+  private dumped(record: number): DumpedRecord {
     this.exports.dumpRecord!(record);
     const { u32, f64 } = this;
     const { u8 } = this.kernel;
@@ -450,6 +459,7 @@ export class WasmStore implements Store {
       key: u8.slice(key, key + keyLength),
       value: u8.slice(value, value + valueLength),
       revision: f64[this.argsAt / 8 + 2]!,
+      deadline: f64[this.argsAt / 8 + 3]!,
     };
   }
 }

@@ -75,11 +75,14 @@ describe('completion', () => {
 
 describe('a hint', () => {
   it.each([
-    ['set', ' key value [NX|XX]'],
-    ['set ', 'key value [NX|XX]'],
-    ['SET a', ' value [NX|XX]'],
-    ['SET a b ', '[NX|XX]'],
-    ['SET a b NX', ''],
+    ['set', ' key value [EX s|PX ms] [NX|XX]'],
+    ['set ', 'key value [EX s|PX ms] [NX|XX]'],
+    ['SET a', ' value [EX s|PX ms] [NX|XX]'],
+    ['SET a b ', '[EX s|PX ms] [NX|XX]'],
+    ['SET a b NX', ' [EX s|PX ms]'],
+    ['SET a b EX 5', ' [NX|XX]'],
+    ['SET a b EX 5 nx', ''],
+    ['KEYS a LIMIT', ''],
     ['KEYS', ' [prefix] [LIMIT n]'],
     ['DEL a', ' [key ...]'],
     ['PING', ''],

@@ -72,7 +72,7 @@ describe('the CLI on a terminal', () => {
     const terminal = open(node!);
     await terminal.shows('>');
     terminal.type('SET a 1');
-    await terminal.shows('SET a 1 [NX|XX]');
+    await terminal.shows('SET a 1 [EX s|PX ms] [NX|XX]');
     terminal.type('\x03');
     await terminal.shows('^C\n>');
     terminal.type('GET a\r');

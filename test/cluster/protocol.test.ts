@@ -207,8 +207,8 @@ describe('a peer that sends what makes no sense', () => {
 describe('bad input gets one line that says what is wrong, and the connection lives on', () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     ['an unknown command', 'FETCH a', /^ERR syntax unknown command "FETCH"; HELP lists the commands$/],
-    ['too few arguments', 'GET', /^ERR syntax usage: GET key$/],
-    ['too many arguments', 'GET a b', /^ERR syntax usage: GET key$/],
+    ['too few arguments', 'GET', /^ERR syntax usage: GET key \[STALE\]$/],
+    ['too many arguments', 'GET a b c', /^ERR syntax usage: GET key \[STALE\]$/],
     ['an empty line', '', /^ERR syntax empty line/],
     ['an unterminated quote', 'SET a "b', /^ERR syntax .*double quote/],
     ['text after a quote', 'SET a "b"c', /^ERR syntax .*closing quote/],
@@ -216,10 +216,10 @@ describe('bad input gets one line that says what is wrong, and the connection li
     ['COMMIT without BEGIN', 'COMMIT', /^ERR no-transaction "COMMIT" without BEGIN$/],
     ['ROLLBACK without BEGIN', 'ROLLBACK', /^ERR no-transaction "ROLLBACK" without BEGIN$/],
     ['noise after a valid first line', '\u0001\u0002 noise', /^ERR syntax unknown command/],
-    ['HTTP after a valid first line', 'GET / HTTP/1.1', /^ERR syntax usage: GET key$/],
+    ['HTTP after a valid first line', 'GET / HTTP/1.1', /^ERR syntax GET takes STALE after the key, not "HTTP\/1.1"$/],
     ['a key too long', `SET ${'k'.repeat(65_537)} v`, /^ERR too-large key of 65537 bytes; the limit is 65536$/],
     ['a value too long', `SET k ${'v'.repeat(1_048_577)}`, /^ERR too-large value of 1048577 bytes; the limit is/],
-    ['an option that is none', 'SET a b YY', /^ERR syntax SET takes NX or XX/],
+    ['an option that is none', 'SET a b YY', /^ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX/],
   ];
   it.each(cases)('%s', async (_name, line, expected) => {
     const client = await cluster.nodes[0]!.connect();

@@ -1,7 +1,7 @@
 /** Snapshots inside the kernel: bounded calls, what a load gives back, and chunks of any bytes. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Build, builds, bytesOf, del, EntryType, payload, record, set, TestKernel } from './support.js';
+import { type Build, builds, bytesOf, del, EntryType, payload, record, set, setFor, TestKernel } from './support.js';
 
 const DONE = 0xffff_ffff;
 
@@ -145,23 +145,27 @@ describe.each(builds)('loading into the %s kernel', (build: Build) => {
       for (let i = 0; i < 12; i++) {
         fill(kernel, 3_000, (k) => 'v'.repeat((k * 7 + i) % 700));
         kernel.run(set(`large ${i}`, 'x'.repeat(200_000 + i)), del(`large ${i - 2}`, `key ${i}`));
+        kernel.run(...Array.from({ length: 400 }, (_, k) => setFor(`key ${k * 5}`, 'for a time', 1 + k + i)));
         if (i % 3 === 0) pins.push(kernel.pin());
       }
       while (!kernel.call('test_tableMoving')) fill(kernel, 1_000, () => '', `more ${kernel.stats().keys}`);
       expect(kernel.records).toBeGreaterThan(records + 3_000);
+      expect(kernel.call('test_expiryFirst')).not.toBe(0);
       kernel.call('loadBegin');
+      expect(kernel.call('test_expiryFirst')).toBe(0);
       expect(kernel.records).toBe(records);
       expect(kernel.call('test_usedRecords')).toBe(0);
       expect(kernel.call('test_tableKeys')).toBe(0);
       expect(pages()).toBe(held);
       const [first, second] = [
-        Buffer.from([3, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Buffer.from([3, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, round & 1, 0, 0, 0, 0, 0, 0, 0]),
         bytesOf('abcde\0\0\0'),
       ];
       expect(load(kernel, Buffer.concat([first, second]))).toBe(0);
       expect(end(kernel, 9 + round, 1, 64)).toBe(0);
       expect(kernel.getCurrent('abc')).toBe('de');
       expect(kernel.published).toBe(BigInt(9 + round));
+      expect(kernel.call('test_expiryFirst') !== 0).toBe(round === 1);
       expect(kernel.call('test_pinCount')).toBe(0);
     }
     kernel.run(del('abc'));

@@ -4,8 +4,8 @@ import { type Kernel, loadKernel } from '../../src/kernel/kernel.js';
 export const builds = ['test-debug', 'test-release'] as const;
 export type Build = (typeof builds)[number];
 
-export const Code = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, get: 16 } as const;
-export const Flag = { nx: 1, xx: 2, more: 4 } as const;
+export const Code = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, persist: 6, get: 16 } as const;
+export const Flag = { nx: 1, xx: 2, more: 4, ttl: 8, keep: 16 } as const;
 export const Run = { done: 0, noMemory: 2, malformed: 3, busy: 4 } as const;
 
 export function bytesOf(text: string): Buffer {
@@ -29,6 +29,15 @@ export function operation(code: number, key: string, value: string | Uint8Array 
 
 export function set(key: string, value: string, flags = 0): Buffer {
   return operation(Code.set, key, value, flags);
+}
+/** A SET with a time to live. */
+export function setFor(key: string, value: string, ms: number, flags = 0): Buffer {
+  const ttl = Buffer.alloc(8);
+  ttl.writeBigUInt64LE(BigInt(ms));
+  return Buffer.concat([set(key, value, flags | Flag.ttl), ttl]);
+}
+export function persist(key: string): Buffer {
+  return operation(Code.persist, key);
 }
 export function del(...keys: string[]): Buffer {
   return Buffer.concat(keys.map((key, i) => operation(Code.del, key, '', i < keys.length - 1 ? Flag.more : 0)));
@@ -96,11 +105,12 @@ export function config(...limits: number[]): Buffer {
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
 
 /** A whole record; its checksums are not the kernel's business and are left out. */
-export function record(index: number, type: number, body: Uint8Array): Buffer {
+export function record(index: number, type: number, body: Uint8Array, logTime = 0): Buffer {
   const head = Buffer.alloc(64);
   head.writeUInt32LE(0x31454c44);
   head.writeBigUInt64LE(BigInt(index), 8);
   head.writeBigUInt64LE(1n, 16);
+  head.writeBigUInt64LE(BigInt(logTime), 24);
   head.writeUInt32LE(body.length, 40);
   head[48] = type;
   head[49] = 1;
@@ -201,9 +211,9 @@ export class TestKernel {
   }
 
   /** The value of a key as of a revision; undefined: absent. */
-  getAt(key: string, revision: bigint): string | undefined {
+  getAt(key: string, revision: bigint, time = 0n): string | undefined {
     const at = this.put(bytesOf(key));
-    return this.valueOf(Number(this.call64('test_findAt', at, key.length, 0, revision)));
+    return this.valueOf(Number(this.call64('test_findAt', at, key.length, 0, revision, time)));
   }
   getCurrent(key: string): string | undefined {
     return this.valueOf(this.call('test_findCurrent', this.put(bytesOf(key)), key.length, 0));
@@ -230,7 +240,7 @@ export class TestKernel {
     const found: [string, string][] = [];
     this.kernel.u32.fill(0, cursor >>> 2, (cursor >>> 2) + 2);
     while (this.kernel.u32[(cursor >>> 2) + 1] !== end) {
-      const n = Number(this.call64('test_scanSome', cursor, revision));
+      const n = Number(this.call64('test_scanSome', cursor, revision, 0n));
       for (let i = 0; i < n; i++) {
         const at = this.kernel.u32[base + i]!;
         const key = this.call('test_recKey', at) >>> 0;

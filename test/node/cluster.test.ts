@@ -80,6 +80,19 @@ describe('a cluster of three in a simulated world', () => {
     expect(await cluster.world.play(() => one.failure !== undefined, 5_000)).toBe(true);
   });
 
+  it('answers GET STALE at once without a leader, with the revision', async () => {
+    const { cluster, nodes } = three('stale');
+    expect(await cluster.ask(nodes[0], 'SET a 1')).toBe('OK');
+    expect(await cluster.ask(nodes[1], 'GET a')).toBe('"1"');
+    cluster.crash(nodes[0], 'kill');
+    cluster.crash(nodes[2], 'kill');
+    await cluster.world.play(() => false, 3_000);
+    const since = cluster.world.now;
+    expect(await cluster.ask(nodes[1], 'GET a STALE')).toMatch(/^{"revision":\d+,"value":"1"}$/);
+    expect(cluster.world.now - since).toBeLessThan(100);
+    expect(await cluster.ask(nodes[1], 'GET a')).toMatch(/^ERR no-leader/);
+  });
+
   it('holds back a client that asks for STATUS and does not read', async () => {
     const { cluster, nodes } = three('status');
     expect(await cluster.ask(nodes[0], 'SET a 1')).toBe('OK');

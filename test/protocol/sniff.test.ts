@@ -25,6 +25,7 @@ describe('sniffing the first bytes', () => {
   it('never takes a valid command with HTTP in its arguments for HTTP', () => {
     const lines = ['SET /a HTTP/1.1\n', 'DEL / HTTP/1.0\r\n', 'EXISTS / HTTP/1.1\n', 'MGET / HTTP/1.1\n'];
     lines.push('INCR / HTTP/1.1\n', 'KEYS LIMIT HTTP/1.1\n', 'GET /\n', 'GET "/ HTTP/1.1"\n', 'GET HTTP/1.1\n');
+    lines.push('GET / STALE\n', 'GET / STALE\r\n', 'GET HTTP/1.1 STALE\n');
     for (const line of lines) expect([line, kind(line)]).toEqual([line, 'line']);
   });
 

@@ -46,9 +46,9 @@ function valueTests(make: MakeHarness): void {
   test('another option of SET is named', () => {
     const send = session(make);
     expect(send('SET a 1 EX', 'SET a 1 ""', 'SET a 1 "N\\nX"', 'GET a')).toEqual([
-      'ERR syntax SET takes NX or XX after the value, not "EX"',
-      'ERR syntax SET takes NX or XX after the value, not ""',
-      'ERR syntax SET takes NX or XX after the value, not "N\\nX"',
+      'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not "EX"',
+      'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not ""',
+      'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not "N\\nX"',
       '(nil)',
     ]);
   });

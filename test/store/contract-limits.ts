@@ -33,7 +33,7 @@ function lengthTests(make: MakeHarness): void {
       keyError + valueError + valueError,
     );
     expect(h.send(c, `SET ${longKey} a FOO\nINCR ${longKey} x\n`)).toBe(
-      'ERR syntax SET takes NX or XX after the value, not "FOO"\nERR not-an-integer INCR takes a 64-bit integer, not "x"\n',
+      'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not "FOO"\nERR not-an-integer INCR takes a 64-bit integer, not "x"\n',
     );
     expect(h.send(c, `BEGIN\nGET ${longKey}\nSET a ${longValue}\nCOMMIT\n`)).toBe(`OK\n${keyError}${valueError}OK\n`);
     expect(h.store.stats().counters.applied).toBe(1);

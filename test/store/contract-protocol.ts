@@ -207,10 +207,17 @@ function lineTests(make: MakeHarness): void {
   test('a wrong number of arguments is answered with the usage, whatever the arguments are', () => {
     const usage = (text: string) => `ERR syntax usage: ${text}\n`;
     const input =
-      'PING x\nSET\nSET a\nSET a b NX c\nGET\nGET a b\nDEL\nEXISTS\nMGET\nINCR\nINCR a 1 2\nCAS a b\nCAS a b c d\n';
-    const replies = ['PING', ...Array(3).fill('SET key value [NX|XX]'), 'GET key', 'GET key', 'DEL key [key ...]'];
+      'PING x\nSET\nSET a\nSET a b NX EX 5 c\nGET\nGET a STALE b\nDEL\nEXISTS\nMGET\nINCR\nINCR a 1 2\nCAS a b\nCAS a b c d\nTTL\nTTL a b\nPTTL\nPERSIST\nPERSIST a b\n';
+    const replies = [
+      'PING',
+      ...Array(3).fill('SET key value [EX s|PX ms] [NX|XX]'),
+      'GET key [STALE]',
+      'GET key [STALE]',
+      'DEL key [key ...]',
+    ];
     replies.push('EXISTS key [key ...]', 'MGET key [key ...]', 'INCR key [by]', 'INCR key [by]');
     replies.push('CAS key expected new', 'CAS key expected new');
+    replies.push('TTL key', 'TTL key', 'PTTL key', 'PERSIST key', 'PERSIST key');
     expect(echo(make, input)).toBe(replies.map(usage).join(''));
     expect(
       echo(make, 'KEYS a LIMIT 1 2\nCOUNT x\nBEGIN x\nCOMMIT x\nROLLBACK x\nSTATUS x\nMEMBERS x\nHELP a b\nQUIT x\n'),

@@ -1,10 +1,22 @@
 /** Snapshots: written from a pinned revision while writes go on, and loaded into an empty or a running store. */
 import { describe, expect, test } from 'vitest';
+import { JsStore } from '../../src/store/js-store.js';
 import { loadFailures, type SnapshotState } from '../../src/store/snapshot.js';
-import { type Store, StoreEvent } from '../../src/store/store.js';
+import { EntryType, type Store, StoreEvent } from '../../src/store/store.js';
+import { WasmStore } from '../../src/store/wasm-store.js';
 import type { MakeHarness } from './contract.js';
-import { bytesOf, type Harness, testOptions, textOf } from './harness.js';
-import { dataPayload, joinAll, peer, referenceState, set } from './payloads.js';
+import { bytesOf, Harness, testOptions, textOf } from './harness.js';
+import {
+  dataPayload,
+  incr,
+  joinAll,
+  peer,
+  persist,
+  type ReferenceRecord,
+  referenceState,
+  set,
+  setFor,
+} from './payloads.js';
 import { entry, load, logicalBytesOf, recordsIn, type Taken, take } from './snapshots.js';
 
 const lost = 'UNKNOWN lost this node has caught up by a snapshot; the write was decided, its answer is lost\n';
@@ -18,8 +30,23 @@ function lines(count: number, line: (i: number) => string): string {
 /** What a state says, but for what is of the store itself and not of what it holds. */
 function held(store: Store) {
   const { revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint } = store.stats();
-  const records = store.dump().map(({ key, value, revision: at }) => `${textOf(key)}=${textOf(value)}@${at}`);
-  return { revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint, records: records.sort() };
+  const state: SnapshotState = {
+    revision,
+    applied,
+    keys,
+    stateHash,
+    logicalBytes,
+    limitBytes,
+    logTimeMs: store.logTime,
+    checkpoint,
+  };
+  return { state, earliest: store.earliestDeadline, records: texts(store.dump()) };
+}
+
+function texts(records: readonly ReferenceRecord[]): string[] {
+  return records
+    .map(({ key, value, revision, deadline }) => `${textOf(key)}=${textOf(value)}@${revision}<${deadline}`)
+    .sort();
 }
 
 /** The chunks are all that the state speaks of, each record once. */
@@ -27,16 +54,18 @@ function expectWhole({ state, chunks }: Taken): void {
   const records = recordsIn(chunks);
   const names = records.map(({ key, system }) => `${system} ${textOf(key)}`);
   expect(new Set(names).size).toBe(names.length);
-  expect(records.filter(({ system }) => !system)).toHaveLength(state.keys);
+  const live = records.filter(({ system, deadline }) => !system && (!deadline || deadline > state.logTimeMs));
+  expect(live).toHaveLength(state.keys);
   expect(logicalBytesOf(records)).toBe(state.logicalBytes);
   expect(referenceState(records)).toBe(state.stateHash);
-  expect(records.every(({ revision, deadline }) => revision <= state.revision && deadline === 0n)).toBe(true);
+  expect(records.every(({ revision }) => revision <= state.revision)).toBe(true);
 }
 
 /** A store that goes on where another one is: the next record it takes is the other's next. */
 function follow(make: MakeHarness, source: Harness, n = 7): Harness {
   const h = make(testOptions(n));
   h.records.push(...source.records);
+  h.logTime = source.logTime;
   return h;
 }
 
@@ -44,6 +73,7 @@ export function snapshotContract(make: MakeHarness): void {
   describe('writing a snapshot', () => writeTests(make));
   describe('the order of calls', () => orderTests(make));
   describe('loading into a new store', () => loadTests(make));
+  describe('deadlines', () => deadlineTests(make));
   describe('loading what is wrong', () => wrongTests(make));
   describe('loading into a running store', () => runningTests(make));
 }
@@ -51,13 +81,13 @@ export function snapshotContract(make: MakeHarness): void {
 function writeTests(make: MakeHarness): void {
   test('an entry is what ARCHITECTURE.md draws', () => {
     const h = make();
-    h.commitPayload(dataPayload(peer, 1, 2, set('abc', 'de'), set('', '')));
+    h.commitPayload(dataPayload(peer, 1, 2, set('abc', 'de'), setFor('', '', 2 ** 40)));
     h.applyAll();
     const { state, chunks } = take(h.store);
     const origin = entry(`o${'\x63'.repeat(16)}`, '\x01\0\0\0\x05\0\0\0\x01\0\0\0\0\0\0\0', 1, true);
-    const wanted = [entry('', '', 3), entry('abc', 'de', 2), origin].map(textOf).sort();
-    const found = recordsIn(chunks).map(({ key, value, revision, system }) =>
-      textOf(entry(textOf(key), textOf(value), revision, system)),
+    const wanted = [entry('', '', 3, false, 2 ** 40 + 1), entry('abc', 'de', 2), origin].map(textOf).sort();
+    const found = recordsIn(chunks).map(({ key, value, revision, system, deadline }) =>
+      textOf(entry(textOf(key), textOf(value), revision, system, deadline)),
     );
     expect(found.sort()).toEqual(wanted);
     expect(textOf(joinAll(chunks)).length).toBe(wanted.join('').length);
@@ -101,11 +131,8 @@ function writeTests(make: MakeHarness): void {
     expect(round).toBeGreaterThan(40);
     expect(h.store.stats().keys).toBeGreaterThan(10_000);
     expectWhole(snapshot);
-    const { records, ...rest } = before;
-    expect(snapshot.state).toEqual({ ...rest, logTimeMs: before.applied });
-    const found = recordsIn(snapshot.chunks).filter(({ system }) => !system);
-    const text = found.map(({ key, value, revision }) => `${textOf(key)}=${textOf(value)}@${revision}`);
-    expect(text.sort()).toEqual(records);
+    expect(snapshot.state).toEqual(before.state);
+    expect(texts(recordsIn(snapshot.chunks).filter(({ system }) => !system))).toEqual(before.records);
   });
 
   test('holds what was published when it was begun in the middle of a long entry', () => {
@@ -271,6 +298,152 @@ function loadTests(make: MakeHarness): void {
   });
 }
 
+/** Entries that both apply, each so many ms of log time after the one before; they hold the same after each. */
+function goOn(source: Harness, others: readonly Harness[], steps: readonly number[]): void {
+  for (const ms of steps) {
+    source.logTime += ms - 1;
+    source.commitPayload(new Uint8Array(0), EntryType.noop);
+    source.applyAll();
+    catchUpTo(source, others);
+  }
+}
+
+function catchUpTo(source: Harness, others: readonly Harness[]): void {
+  for (const h of others) {
+    for (const record of source.records.slice(h.records.length)) {
+      h.records.push(record);
+      h.stage(record);
+      h.applyAll();
+    }
+    h.logTime = source.logTime;
+    expect(held(h.store)).toEqual(held(source.store));
+  }
+}
+
+function deadlineTests(make: MakeHarness): void {
+  /** One of each kind that has loaded what is in `source` now. */
+  const loaded = (source: Harness, snapshot = take(source.store, 3_000)): Harness[] => {
+    expectWhole(snapshot);
+    const kinds: MakeHarness[] = [
+      make,
+      (options) => new Harness(new JsStore({ ...testOptions(), ...options })),
+      (options) => new Harness(new WasmStore({ ...testOptions(), ...options }, 'debug')),
+    ];
+    return kinds.map((kind, i) => {
+      const h = follow(kind, source, 20 + i);
+      expect(load(h.store, snapshot)).toBe('ok');
+      return h;
+    });
+  };
+  const timed = 'SET a 1 PX 100\nSET b 1 PX 100\nSET c 1 EX 5\nSET d 1\nSET e 1 PX 40\nSET e 1 PX 900\n';
+
+  test('are kept: keys expire as where they were written, and are told by TTL', () => {
+    const source = make();
+    const c = source.open();
+    source.send(c, timed);
+    const others = loaded(source);
+    catchUpTo(source, others);
+    const clients = others.map((h) => h.open());
+    const ask = (question: string) => {
+      const answer = source.send(c, question);
+      for (const [i, h] of others.entries()) expect(h.send(clients[i]!, question)).toBe(answer);
+      return answer;
+    };
+    const first = source.store.earliestDeadline!;
+    expect(ask('PTTL a\nTTL c\nTTL d\nCOUNT\n')).toBe('(integer) 100\n(integer) 5\n(integer) -1\n(integer) 5\n');
+    goOn(source, others, [first - source.logTime - 1]);
+    expect(ask('MGET a b e\nCOUNT\n')).toBe('["1","1","1"]\n(integer) 5\n');
+    goOn(source, others, [1]);
+    expect(ask('MGET a b e\nCOUNT\n')).toBe('[null,null,"1"]\n(integer) 3\n');
+    goOn(source, others, [100]);
+    expect(ask('KEYS\n')).toBe('["c","d","e"]\n');
+    source.send(c, 'PERSIST e\nSET d 2 PX 30\nINCR c\nSET a 1 PX 20\n');
+    catchUpTo(source, others);
+    goOn(source, others, [20, 20, 20, 10_000]);
+    expect(ask('MGET a b c d e\n')).toBe('[null,null,null,null,"1"]\n');
+    expect(source.store.earliestDeadline).toBeUndefined();
+  });
+
+  test('of what has expired and is not removed: it is in the snapshot, counts as no key, and goes with the same entries', () => {
+    const source = make();
+    const operations = Array.from({ length: 3_000 }, (_, i) => setFor(`k${(i * 7) % 3_000}`, `${i}`, 1 + (i % 60)));
+    source.commitPayload(dataPayload(peer, 1, 3_001, ...operations, set('stays', '1')));
+    source.applyAll();
+    goOn(source, [], [50]);
+    const stats = source.store.stats();
+    // 1,024 are removed; of the others those with deadlines to come are live.
+    expect(stats.keys).toBe((3_000 / 60) * 10 + 1);
+    const snapshot = take(source.store);
+    const records = recordsIn(snapshot.chunks).filter(({ system }) => !system);
+    expect(records).toHaveLength(3_001 - 1_024);
+    expect(source.store.earliestDeadline).toBeLessThan(snapshot.state.logTimeMs);
+    const others = loaded(source, snapshot);
+    catchUpTo(source, others);
+    const written = Array.from({ length: 900 }, (_, i) =>
+      i % 3 === 0 ? incr(`k${i}`, 1n) : set(`k${i}`, 'again', i % 3),
+    );
+    source.commitPayload(dataPayload(peer, 2, 900, ...written));
+    source.applyAll();
+    catchUpTo(source, others);
+    goOn(source, others, [1, 1, 30, 1, 1]);
+    for (const h of others) expectWhole(take(h.store));
+    expect(source.store.earliestDeadline).toBeUndefined();
+  });
+
+  test('of records that expire, go and come again while the snapshot is written', () => {
+    const source = make();
+    source.commitPayload(
+      dataPayload(peer, 1, 4_000, ...Array.from({ length: 4_000 }, (_, i) => setFor(`k${i}`, `${i}`, 1 + (i % 400)))),
+    );
+    source.applyAll();
+    goOn(source, [], [30]);
+    const before = held(source.store);
+    let sequence = 1;
+    const snapshot = take(source.store, 2_000, () => {
+      const again = Array.from({ length: 50 }, (_, i) => setFor(`k${(sequence * 50 + i) % 4_000}`, 'again', 5 + i));
+      source.commitPayload(dataPayload(peer, ++sequence, 51, ...again, persist(`k${sequence}`)));
+      source.applyAll();
+      goOn(source, [], [20]);
+    });
+    expect(sequence).toBeGreaterThan(40);
+    expect(snapshot.state).toEqual(before.state);
+    const until = source.records.splice(before.state.applied);
+    const others = loaded(source, snapshot);
+    for (const h of others) expect(held(h.store)).toEqual(before);
+    source.records.push(...until);
+    catchUpTo(source, others);
+    goOn(source, others, [100, 1, 1, 1, 1]);
+  });
+
+  test('are forgotten by the store that loads: those of the snapshot alone count', () => {
+    const source = make();
+    const c = source.open();
+    source.send(c, 'SET a 1\n');
+    const h = make(testOptions(7));
+    const d = h.open();
+    h.send(
+      d,
+      lines(2_000, (i) => `SET old${i} ${'v'.repeat(300)} PX ${1 + (i % 90)}`),
+    );
+    goOn(h, [], [40]);
+    expect(h.store.earliestDeadline).toBeDefined();
+    const used = () => h.store.stats().usedBytes;
+    const before = used();
+    for (const deadline of ['', ' PX 70']) {
+      source.send(c, `SET old5 new${deadline}\n`);
+      expect(load(h.store, take(source.store))).toBe('ok');
+      h.records.length = 0;
+      h.records.push(...source.records);
+      h.drain();
+      catchUpTo(source, [h]);
+      expect(used()).toBeLessThan(before / 4);
+      goOn(source, [h], [60, 60]);
+    }
+    expect(h.store.earliestDeadline).toBeUndefined();
+    expect(h.send(d, 'KEYS\n')).toBe('["a"]\n');
+  });
+}
+
 function wrongTests(make: MakeHarness): void {
   const source = (): Harness => {
     const h = make();
@@ -319,6 +492,8 @@ function wrongTests(make: MakeHarness): void {
     ['a key that comes twice', [entry('a', '1', 1), entry('a', '2', 2)]],
     ['an origin of a wrong size', [entry(`o${'x'.repeat(16)}`, '1', 1, true)]],
     ['a limit of a wrong size', [entry('limit', '1', 1, true)]],
+    ['a system record with a deadline', [entry('another', '1', 1, true, 5)]],
+    ['a deadline beyond the last one', [entry('a', '1', 1, false, 2 ** 53 - 1), entry('b', '1', 1, false, 2 ** 53)]],
     ['a chunk larger than any record', [new Uint8Array(33_554_436)]],
   ])('%s is refused', (_, chunks) => {
     const h = make();

@@ -230,7 +230,7 @@ function commandTests(make: MakeHarness): void {
       'ERR not-an-integer the value of the key is not a 64-bit integer\n' +
         'ERR overflow the result does not fit in 64 bits; the value is unchanged\n' +
         'ERR not-an-integer INCR takes a 64-bit integer, not "x"\n' +
-        'ERR syntax SET takes NX or XX after the value, not "FOO"\n' +
+        'ERR syntax SET takes EX seconds or PX milliseconds, and NX or XX, once each after the value, not "FOO"\n' +
         '"9223372036854775807"\n',
     );
     expect(h.send(t, 'INCR n -7\nCOMMIT\nGET n\n')).toBe('(integer) 9223372036854775800\nOK\n"9223372036854775800"\n');
@@ -365,7 +365,7 @@ function endTests(make: MakeHarness): void {
     expect(h.store.stats().transactions).toBe(0);
     expect(h.send(t, 'GET a\nSET a 3\nKEYS\nCOUNT\nBEGIN\nSET a\nfoo\nPING\nSTATUS\nHELP PING\n')).toBe(
       expired.repeat(5) +
-        'ERR syntax usage: SET key value [NX|XX]\n' +
+        'ERR syntax usage: SET key value [EX s|PX ms] [NX|XX]\n' +
         'ERR syntax unknown command "foo"; HELP lists the commands\n' +
         'PONG\nCONTROL 14\n["PING","Answers PONG, from this node alone.","Replies: PONG"]\n',
     );

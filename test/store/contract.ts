@@ -7,10 +7,12 @@ import type { Store, StoreOptions } from '../../src/store/store.js';
 import { applyContract } from './contract-apply.js';
 import { commandContract } from './contract-commands.js';
 import { connectionContract } from './contract-connections.js';
+import { expiryContract } from './contract-expiry.js';
 import { limitContract } from './contract-limits.js';
 import { outcomeContract } from './contract-outcomes.js';
 import { protocolContract } from './contract-protocol.js';
 import { snapshotContract } from './contract-snapshots.js';
+import { staleContract } from './contract-stale.js';
 import { transactionContract } from './contract-transactions.js';
 import { Harness, testOptions } from './harness.js';
 
@@ -28,5 +30,7 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     applyContract(make);
     limitContract(make);
     snapshotContract(make);
+    expiryContract(make);
+    staleContract(make);
   });
 }

@@ -84,6 +84,7 @@ class Session {
   /** In the order of the entries, or not; once, or again. */
   private commitSome(): void {
     const { dice, pair } = this;
+    if (dice.once(6)) pair.logTime += dice.of(1, 5, 100, 2_000);
     const entries = dice.once(12) ? [...pair.undecided].reverse() : [...pair.undecided];
     for (const entry of entries) {
       if (dice.once(12)) continue;
@@ -146,7 +147,10 @@ class Session {
         pair.nowMs += dice.below(2_000);
         pair.expire(pair.nowMs - 1_500);
       },
-      () => pair.commitPayload(new Uint8Array(dice.below(8)), dice.of(0, 3, 255), 'no-op'),
+      () => {
+        pair.logTime += dice.of(0, 50, 400);
+        pair.commitPayload(new Uint8Array(dice.below(8)), dice.of(0, 3, 255), 'no-op');
+      },
       () => this.config(),
       () => {
         // What follows stands in no log.
@@ -180,7 +184,7 @@ class Session {
     if (pair.inSnapshot) return;
     this.checkSnapshot();
     const other = this.another();
-    other.follow(pair.records);
+    other.follow(pair.records, pair.logTime);
     for (const entry of pair.undecided) {
       if (dice.once(4)) break;
       other.commitOwn(entry, dice.of(...entry.versions));
@@ -204,7 +208,18 @@ class Session {
     const { applied } = taken[0]!.state;
     const other = this.another();
     other.load(taken, pair.records.slice(0, applied));
-    other.follow(pair.records.slice(applied));
+    // What has a deadline falls due.
+    for (const ms of [0, this.dice.of(1, 50, 400), this.dice.of(1, 1_000, 400_000)]) {
+      pair.logTime += ms;
+      pair.commitPayload(new Uint8Array(0), EntryType.noop, 'no-op');
+      pair.apply();
+      other.follow(pair.records.slice(other.records.length), pair.logTime);
+      this.expectSame(other, applied);
+    }
+  }
+
+  private expectSame(other: Pair, applied: number): void {
+    const { pair } = this;
     const [here, there] = [pair.holds(), other.holds()];
     if (here !== there) throw new Error(`a snapshot of entry ${applied} leads elsewhere:\n${here}\n${there}`);
   }

@@ -30,6 +30,8 @@ export class Harness {
   events: HarnessEvent[] = [];
   /** The monotonic clock that `ingest` gets. */
   nowMs = 1_000;
+  /** Log time of the last entry, ms; each entry adds one. */
+  logTime = 0;
   /** Answers a `control` command, without the newline. */
   onControl: (code: number) => string = (code) => `CONTROL ${code}`;
   /** Slots whose `hold` has not been followed by `unhold`. */
@@ -134,7 +136,8 @@ export class Harness {
   commit(entry: { readonly record: Uint8Array; readonly payloadCrc: number }, type: number = EntryType.data): void {
     const record = Uint8Array.from(entry.record);
     const index = this.records.length + 1;
-    const fields = { index, term: 1, logTime: index, wall: 0, type };
+    this.logTime++;
+    const fields = { index, term: 1, logTime: this.logTime, wall: 0, type };
     sealRecord(record, fields, entry.payloadCrc, this.store.crc32c);
     this.records.push(record);
     this.stage(record);

@@ -49,8 +49,8 @@ class Model {
     const { table } = this;
     for (const key of keys) {
       expect(table.current(key)?.value).toBe(this.live.get(key));
-      if (table.retain) expect(table.at(key, table.published)?.value).toBe(this.published.get(key));
-      for (const { revision, state } of this.pins) expect(table.at(key, revision)?.value).toBe(state.get(key));
+      if (table.retain) expect(table.at(key, table.published, 0)?.value).toBe(this.published.get(key));
+      for (const { revision, state } of this.pins) expect(table.at(key, revision, 0)?.value).toBe(state.get(key));
     }
     expect(table.keys).toBe(this.live.size);
     expect(table.publishedKeys).toBe(this.published.size);

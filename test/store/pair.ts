@@ -32,6 +32,8 @@ export class Pair {
   /** Clients whose control command waits for `release`. */
   controls: Client[] = [];
   nowMs = 1_000;
+  /** Log time of the last entry, ms; each entry adds one. */
+  logTime = 0;
   private readonly trace: string[] = [];
   private nextClient = 1;
 
@@ -176,7 +178,8 @@ export class Pair {
     const record = new Uint8Array(entry.record);
     const index = this.records.length + 1;
     const { crc32c } = this.stores[0]!;
-    sealRecord(record, { index, term: 1, logTime: index, wall: 0, type }, entry.payloadCrc, crc32c);
+    this.logTime++;
+    sealRecord(record, { index, term: 1, logTime: this.logTime, wall: 0, type }, entry.payloadCrc, crc32c);
     this.records.push(record);
     this.note(`commit ${index}: ${name}`);
     for (const store of this.stores) {
@@ -184,8 +187,9 @@ export class Pair {
     }
   }
 
-  /** Applies what another pair has committed. */
-  follow(records: readonly Uint8Array[]): void {
+  /** Applies what another pair, whose log time is this, has committed. */
+  follow(records: readonly Uint8Array[], logTime: number): void {
+    this.logTime = logTime;
     for (const record of records) {
       this.records.push(record);
       for (const store of this.stores) while (!store.stage(record)) store.apply();
@@ -265,7 +269,7 @@ export class Pair {
     this.snapshotEnd();
     const shown = this.written.map((written) =>
       recordsIn(written)
-        .map(({ key, value, revision, system }) => `${system} ${textOf(key)}=${textOf(value)}@${revision}`)
+        .map((one) => `${one.system} ${textOf(one.key)}=${textOf(one.value)}@${one.revision}<${one.deadline}`)
         .sort()
         .join('\n'),
     );
@@ -290,6 +294,7 @@ export class Pair {
     const outcome = this.both('load', (store, i) => load(store, snapshots[snapshots.length - 1 - i]!));
     if (outcome !== 'ok') throw new Error(`the snapshot was refused: ${outcome}`);
     this.records.splice(0, this.records.length, ...records);
+    this.logTime = this.stores[0]!.logTime;
     this.drain();
   }
 
@@ -316,7 +321,9 @@ export class Pair {
   holds(): string {
     this.compare();
     const { revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint } = this.stores[0]!.stats();
-    return JSON.stringify({ revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint });
+    const { logTime, earliestDeadline } = this.stores[0]!;
+    const state = { revision, applied, keys, stateHash, logicalBytes, limitBytes, checkpoint };
+    return JSON.stringify({ ...state, logTime, earliestDeadline });
   }
 
   compare(): void {
@@ -328,12 +335,14 @@ export class Pair {
       },
       (stats) => JSON.stringify(stats),
     );
+    this.both('logTime', (store) => store.logTime);
+    this.both('earliestDeadline', (store) => store.earliestDeadline);
     this.both(
       'dump',
       (store) => store.dump(),
       (records) =>
         records
-          .map(({ key, value, revision }) => `${textOf(key)}=${textOf(value)}@${revision}`)
+          .map(({ key, value, revision, deadline }) => `${textOf(key)}=${textOf(value)}@${revision}<${deadline}`)
           .sort()
           .join('\n'),
     );

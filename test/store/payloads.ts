@@ -52,6 +52,10 @@ export function operation(code: number, key: string, value: string | Uint8Array 
 
 export const set = (key: string, value: string, flags = 0) => operation(1, key, value, flags);
 export const del = (key: string, more = false) => operation(2, key, '', more ? 4 : 0);
+/** A SET with a time to live. */
+export const setFor = (key: string, value: string, ms: number, flags = 0) =>
+  join(set(key, value, flags | 8), u64(BigInt(ms)));
+export const persist = (key: string) => operation(6, key);
 export const get = (key: string) => operation(16, key);
 export const cas = (key: string, expected: string, value: string) =>
   operation(4, key, join(u32(expected.length), bytesOf(expected + value)));
@@ -125,12 +129,13 @@ export interface ReferenceRecord {
   readonly value: Uint8Array;
   readonly revision: number;
   readonly system?: boolean;
+  readonly deadline?: number;
 }
 
 /** ARCHITECTURE.md, "State hash": of one record. */
-export function referenceHash({ key, value, revision, system = false }: ReferenceRecord): bigint {
+export function referenceHash({ key, value, revision, system = false, deadline = 0 }: ReferenceRecord): bigint {
   const text = join(key, value);
-  const filled = join(text, new Uint8Array(-text.length & 15), u64(BigInt(revision)), new Uint8Array(8));
+  const filled = join(text, new Uint8Array(-text.length & 15), u64(BigInt(revision)), u64(BigInt(deadline)));
   const words = new DataView(filled.buffer);
   const v = [P1 + P2 + BigInt(key.length), P2 ^ BigInt(value.length), P3 + (system ? 1n : 0n), P4];
   for (let at = 0; at < filled.length; at += 16) {

@@ -136,8 +136,12 @@ export class RandomInput {
       () => `${this.name('SET')} ${key} ${value}`,
       () => `${this.name('SET')} ${key} ${value}`,
       () => `SET ${key} ${value} ${dice.of('NX', 'XX', 'nx', 'xX', 'EX')}`,
+      () => `SET ${key} ${value} ${this.options()}`,
+      () => `${this.name('TTL')} ${key}`,
+      () => dice.of(`PTTL ${key}`, `PERSIST ${key}`, `persist ${key}`),
       () => `${this.name('GET')} ${key}`,
       () => `GET ${key}`,
+      () => `GET ${key} ${dice.of('STALE', 'stale', 'STALE', '"sta\\u006ce"', 'x', '')}`,
       () => `DEL ${this.keys()}`,
       () => `EXISTS ${this.keys()}`,
       () => `MGET ${this.keys()}`,
@@ -150,6 +154,21 @@ export class RandomInput {
       () => dice.of('PING', 'COUNT', 'HELP', 'HELP get', 'STATUS', 'MEMBERS'),
     );
     return make();
+  }
+
+  /** Options of a SET, mostly right ones. */
+  private options(): string {
+    const { dice } = this;
+    const time = () => dice.of('1', '2', '20', '300', '10000000000', '0', '-1', 'x', '10000000000001');
+    const expiry = () => (dice.once(2) ? `PX ${dice.below(400) + 1}` : `${dice.of('EX', 'px', 'PX', 'ex')} ${time()}`);
+    const condition = () => dice.of('NX', 'XX', 'nx');
+    const choices = [expiry, expiry, () => `${expiry()} ${condition()}`, () => `${condition()} ${expiry()}`];
+    if (dice.once(6))
+      choices.push(
+        () => `${expiry()} ${expiry()}`,
+        () => `${condition()} ${condition()}`,
+      );
+    return dice.of(...choices)();
   }
 
   private list(): string {
@@ -186,11 +205,19 @@ export class RandomInput {
     const { dice } = this;
     const key = this.key();
     const revision = () => dice.of(0, 0, dice.below(200));
-    const write = () => (dice.once(3) ? payloads.del(this.key()) : payloads.set(this.key(), this.value()));
+    const timed = () => payloads.setFor(this.key(), this.value(), 1 + dice.below(dice.of(5, 300)));
+    const write = () =>
+      dice.of(
+        () => payloads.del(this.key()),
+        () => payloads.set(this.key(), this.value(), dice.of(0, 0, 16)),
+        timed,
+      )();
     return dice.of(
       () => payloads.set(key, this.value()),
       () => payloads.set(key, this.value(), dice.below(3)),
       () => payloads.join(...dice.many(0, 3, () => payloads.del(this.key(), true)), payloads.del(key)),
+      () => payloads.setFor(key, this.value(), 1 + dice.below(dice.of(5, 300)), dice.below(3)),
+      () => dice.of(payloads.set(key, this.value(), 16), payloads.persist(key)),
       () => payloads.incr(key, BigInt(dice.of(...integers))),
       () => payloads.cas(key, this.value(), this.value()),
       () =>

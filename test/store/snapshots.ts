@@ -29,9 +29,9 @@ export function load(store: Store, { state, chunks }: Taken): 'ok' | LoadFailure
 }
 
 /** The records of chunks, from ARCHITECTURE.md alone. Throws when a chunk does not end with an entry. */
-export function recordsIn(chunks: readonly Uint8Array[]): (ReferenceRecord & { readonly deadline: bigint })[] {
+export function recordsIn(chunks: readonly Uint8Array[]): ReferenceRecord[] {
   return chunks.flatMap((chunk) => {
-    const records: (ReferenceRecord & { deadline: bigint })[] = [];
+    const records: ReferenceRecord[] = [];
     const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
     for (let at = 0; at < chunk.length; ) {
       const keyWord = view.getUint32(at, true);
@@ -47,7 +47,7 @@ export function recordsIn(chunks: readonly Uint8Array[]): (ReferenceRecord & { r
         value: chunk.slice(data + keyLength, data + keyLength + valueLength),
         revision: Number(view.getBigUint64(at + 8, true)),
         system: keyWord >= 0x8000_0000,
-        deadline: view.getBigUint64(at + 16, true),
+        deadline: Number(view.getBigUint64(at + 16, true)),
       });
       at = end;
     }

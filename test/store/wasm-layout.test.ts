@@ -35,7 +35,7 @@ const layouts = [
   { file: 'conn.ts', title: '```', prefix: 'C_', within: 128 },
   { file: 'items.ts', title: 'list:', prefix: 'L_', within: 32 },
   { file: 'txn.ts', title: 'transaction, 128 bytes:', prefix: 'T_', within: 128 },
-  { file: 'txn.ts', title: 'entry, 56 bytes, one for each key:', prefix: 'E_', within: 56 },
+  { file: 'txn.ts', title: 'entry, 64 bytes, one for each key:', prefix: 'E_', within: 64 },
   { file: 'front.ts', title: '```', prefix: 'F_', within: 65_536 },
 ];
 
