@@ -8,13 +8,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
-import {
-  type Address,
-  defaultAddress,
-  formatAddress,
-  isLoopback,
-  parseAddress,
-} from '../client/address.js';
+import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
 import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
