@@ -1,4 +1,5 @@
 /** `distributed`: one node, from its start to its end. */
+import { isLoopback, parseAddress } from '../client/address.js';
 import { realEnv } from '../env/real.js';
 import { startNode } from '../node/main.js';
 import type { LogLevel, NodeOptions } from '../node/options.js';
@@ -16,10 +17,12 @@ const stopWithinMs = 15_000;
 export async function runNode(options: NodeCommandOptions): Promise<number> {
   const { logLevel, ...nodeOptions } = options;
   const log = logToStderr(logLevel);
+  const hidden = hiddenFromPeers(options);
+  if (hidden) log('warn', hidden);
   endOnBugs(logLevel);
   const stopRequested = untilAsked();
   const node = await startNode(realEnv(), { ...nodeOptions, log });
-  process.stdout.write(`node ${options.id} ready on ${node.address}\n`);
+  process.stdout.write(`node ${options.id} ready on ${node.listens}\n`);
   const reason = await Promise.race([stopRequested, node.failed]);
   if (reason instanceof Error) {
     tell(reason.message);
@@ -33,6 +36,15 @@ export async function runNode(options: NodeCommandOptions): Promise<number> {
   await node.stop();
   clearTimeout(late);
   return 0;
+}
+
+/** A warning when the others are told an address that this node does not listen on. */
+export function hiddenFromPeers({ id, host, peers }: Pick<NodeOptions, 'id' | 'host' | 'peers'>): string | undefined {
+  const own = peers?.find((peer) => peer.id === id);
+  if (!own || !isLoopback(host)) return undefined;
+  const told = parseAddress(own.address).host;
+  if (isLoopback(told)) return undefined;
+  return `--peers says that node ${id} is at ${own.address}, but it listens on ${host} alone, where the others cannot reach it; pass --host ${told} --insecure`;
 }
 
 /** Resolves, with why, on the first signal, or when the supervisor that holds the other end of the channel is gone. */

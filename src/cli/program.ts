@@ -5,6 +5,7 @@
  * Every flag has an environment variable. Errors are one line on stderr: exit code 2 for a wrong use, else 1.
  */
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
@@ -218,6 +219,7 @@ function nodeOptions(flags: NodeFlags) {
   return {
     id,
     host,
+    ...(isWildcard(host) ? { publicHost: hostname() } : {}),
     port,
     dataDir: flags.dataDir ?? join('data', `node-${id}`),
     peers,

@@ -9,7 +9,7 @@ import { createTransport } from '../transport/transport.js';
 import type { Transport } from '../transport/types.js';
 import { describe, Membership, samePeers } from './founding.js';
 import { Node } from './node.js';
-import { NodeError, type NodeOptions, splitAddress } from './options.js';
+import { joinAddress, NodeError, type NodeOptions, splitAddress } from './options.js';
 
 export type { NodeOptions } from './options.js';
 export { defaultNodeOptions, NodeError } from './options.js';
@@ -20,8 +20,10 @@ const foundAloneAfterMs = 1_000;
 const graceMs = 2_000;
 
 export interface RunningNode {
-  /** host:port at which it serves. */
+  /** host:port by which the members know it. */
   readonly address: string;
+  /** host:port on which it listens. */
+  readonly listens: string;
   /** Clients that are connected. */
   readonly connections: number;
   /** Finishes what is under way, then closes everything. */
@@ -90,7 +92,7 @@ async function listen(env: Env, options: NodeOptions, accept: (socket: Socket) =
       throw new NodeError(
         `port ${options.port} on ${options.host} is in use by another process; choose another with --port`,
       );
-    throw new NodeError(`cannot listen on ${options.host}:${options.port}: ${(error as Error).message}`);
+    throw new NodeError((error as Error).message);
   }
 }
 
@@ -124,8 +126,17 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
   }
 }
 
+/** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */
+function ownAddress(options: NodeOptions, founding: Founding | undefined, port: number): string {
+  const { id, peers, host, publicHost } = options;
+  const alone = founding?.members.length === 1;
+  const members = founding && !alone ? founding.members : alone && peers?.length !== 1 ? undefined : peers;
+  return members?.find((m) => m.id === id)?.address ?? joinAddress(publicHost ?? host, port);
+}
+
 class Run implements RunningNode {
   readonly address: string;
+  readonly listens: string;
   readonly failed: Promise<Error>;
   readonly #env: Env;
   readonly #options: NodeOptions;
@@ -144,9 +155,8 @@ class Run implements RunningNode {
     this.#options = options;
     this.#log = log;
     this.#listener = listener;
-    // What the others call this node, which may listen on more than that.
-    const members = log.founding?.members ?? options.peers;
-    this.address = members?.find((m) => m.id === options.id)?.address ?? `${options.host}:${listener.port}`;
+    this.address = ownAddress(options, log.founding, listener.port);
+    this.listens = joinAddress(options.host, listener.port);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
@@ -184,7 +194,7 @@ class Run implements RunningNode {
         throw new NodeError(`node ${id} belongs to no cluster yet; pass --peers with all members`);
       return;
     }
-    if (peers && !samePeers(peers, founding.members))
+    if (peers && !samePeers(peers, founding.members) && Math.max(peers.length, founding.members.length) > 1)
       log('warn', `--peers is ignored: the data folder says ${describe(founding.members)}`);
     const own = founding.members.find((m) => m.id === id);
     if (founding.members.length > 1 && own && splitAddress(own.address).port !== this.#listener.port)

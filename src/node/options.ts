@@ -13,6 +13,8 @@ export interface NodeOptions {
   /** 1 … 65,535. */
   readonly id: number;
   readonly host: string;
+  /** What others call this host in a cluster of one; else `host`, which may mean every address of it. */
+  readonly publicHost?: string;
   /** 0 chooses a free port: for a cluster of one only. */
   readonly port: number;
   readonly dataDir: string;
@@ -52,6 +54,11 @@ export const defaultNodeOptions = {
 
 /** A reason not to start, or to stop: one line, meant for the user. */
 export class NodeError extends Error {}
+
+/** host:port, with brackets around an IPv6 address. */
+export function joinAddress(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
 
 /** Splits host:port; the host may be an IPv6 address in brackets. */
 export function splitAddress(address: string): { host: string; port: number } {

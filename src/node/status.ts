@@ -21,7 +21,9 @@ export function controlReply(command: number, node: Node): { reply: string; quit
 
 function members(node: Node): Member[] {
   const listed = node.founding?.members ?? node.options.peers ?? [{ id: node.options.id, address: node.address }];
-  return listed.map(({ id, address }) => ({ id, address, voter: true }));
+  // A cluster of one may have moved since it was founded.
+  const now = (id: number, address: string): string => (id === node.options.id ? node.address : address);
+  return listed.map(({ id, address }) => ({ id, address: now(id, address), voter: true }));
 }
 
 /** State hash and applied index are of one moment. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { hiddenFromPeers } from '../../src/cli/node.js';
 import * as values from '../../src/cli/values.js';
 import { formatAddress, isLoopback, parseAddress } from '../../src/client/address.js';
 
@@ -61,5 +62,16 @@ describe('addresses', () => {
   it('of this machine alone are known', () => {
     expect(['127.0.0.1', '127.1.2.3', 'localhost', '::1'].every(isLoopback)).toBe(true);
     expect(['0.0.0.0', '::', '10.0.0.1', '127.evil.example', 'example.org'].some(isLoopback)).toBe(false);
+  });
+
+  it('that --peers promises and --host does not keep are told', () => {
+    const peers = [
+      { id: 1, address: '10.0.0.1:9001' },
+      { id: 2, address: '127.0.0.1:9002' },
+    ];
+    expect(hiddenFromPeers({ id: 1, host: '127.0.0.1', peers })).toContain('pass --host 10.0.0.1 --insecure');
+    expect(hiddenFromPeers({ id: 1, host: '0.0.0.0', peers })).toBeUndefined();
+    expect(hiddenFromPeers({ id: 2, host: '127.0.0.1', peers })).toBeUndefined();
+    expect(hiddenFromPeers({ id: 1, host: '127.0.0.1', peers: undefined })).toBeUndefined();
   });
 });

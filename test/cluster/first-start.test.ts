@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -158,6 +159,28 @@ describe('a single node', () => {
     await node.start();
     expect(await reply(node, 'GET a')).toBe('"1"\n');
     expect((await node.status()).stateHash).toBe(stateHash);
+  });
+
+  it('is where it is started, also when that is elsewhere than before', async () => {
+    const first = await single();
+    await first.start();
+    expect(await reply(first, 'SET a 1')).toBe('OK\n');
+    await first.terminate();
+    const moved = await single(first.directory);
+    await moved.start();
+    expect(await reply(moved, 'GET a')).toBe('"1"\n');
+    const members = [{ id: 1, address: `127.0.0.1:${moved.port}`, voter: true }];
+    expect(JSON.parse(await reply(moved, 'MEMBERS'))).toEqual(members);
+    expect((await moved.status()).members).toEqual(members);
+  });
+
+  it('that listens on every address says so, and is known by the name of its machine', async () => {
+    const node = await single(undefined, 1, ['--insecure', '--host', '0.0.0.0']);
+    const run = node.spawn();
+    await until('it is ready', 15_000, () => run.stdout !== '');
+    expect(run.stdout).toBe(`node 1 ready on 0.0.0.0:${node.port}\n`);
+    const [{ address }] = JSON.parse(await reply(node, 'MEMBERS'));
+    expect(address).toBe(`${hostname()}:${node.port}`);
   });
 });
 
