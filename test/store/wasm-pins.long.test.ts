@@ -35,4 +35,4 @@ test('transactions that stand idle while everything is written again lose their 
   const alive = transactions.map((c) => h.send(c, 'EXISTS k0\n'));
   expect(alive[0]).toMatch(/^ERR aborted /);
   expect(alive.at(-1)).toBe('(integer) 1\n');
-});
+}, 300_000);
