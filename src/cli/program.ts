@@ -9,7 +9,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { type BenchOperation, benchOperations } from '../bench/workload.js';
-import { type Address, defaultAddress, formatAddress, isLoopback, parseAddress } from '../client/address.js';
+import {
+  type Address,
+  defaultAddress,
+  formatAddress,
+  isLoopback,
+  isWildcard,
+  parseAddress,
+} from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
 import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
