@@ -79,7 +79,7 @@ it('STATUS, MEMBERS and HELP are one line of JSON, from every node', async () =>
     });
     const names = (JSON.parse(help!) as string[]).map((line) => line.split(' ')[0]);
     expect(names).toEqual(expect.arrayContaining(commands.map((command) => command.name)));
-    expect((JSON.parse(one!) as string[]).join(' ')).toContain('SET key value [NX|XX]');
+    expect((JSON.parse(one!) as string[]).join(' ')).toContain('SET key value [EX s|PX ms] [NX|XX]');
   }
 });
 
