@@ -10,6 +10,7 @@ export default defineConfig({
       'test/log/crash*.test.ts',
       'test/log/rot.test.ts',
       'test/log/flips.test.ts',
+      'test/raft/simulation.test.ts',
     ],
     // One more than processors on a small machine: tests of terminals and sockets wait more than they work.
     maxWorkers: 3,
