@@ -11,6 +11,8 @@ export default defineConfig({
       'test/log/rot.test.ts',
       'test/log/flips.test.ts',
       'test/raft/simulation.test.ts',
+      'test/log/repair.test.ts',
+      'test/store/wasm-memory.test.ts',
     ],
     // One more than processors on a small machine: tests of terminals and sockets wait more than they work.
     maxWorkers: 3,
