@@ -54,11 +54,14 @@ export interface NewSnapshot {
   readonly logTime: number;
   /** 16 hexadecimal digits. */
   readonly stateHash: string;
-  /** Bytes of the host's own, given back as they are: the membership. */
+  /**
+   * Bytes of the host's own, given back as they are. They tell this snapshot from every other, also from one of the same state: content that
+   * was written twice, by two members or by one, may hold the same records in another order, and a transfer must not mix them.
+   */
   readonly meta: Uint8Array;
 }
 
-/** A finished snapshot. (index, term, stateHash, size) identify what one member sends another. */
+/** A finished snapshot. (index, term, stateHash, size, meta) identify what one member sends another. */
 export interface SnapshotInfo extends NewSnapshot {
   /** Bytes of content. */
   readonly size: number;
