@@ -113,6 +113,7 @@ interface NodeFlags {
   readonly election: readonly [number, number];
   readonly transactionTimeout: number;
   readonly memoryLimit: number;
+  readonly snapshotLogBytes: number;
   readonly logLevel: LogLevel;
   readonly insecure?: boolean;
 }
@@ -171,6 +172,11 @@ function addNode(program: Command, finish: (code: number) => void): void {
       flag('--memory-limit <size>', 'most bytes of data, for a new cluster; 0: none')
         .argParser(values.size(1024 ** 2, 4 * 1024 ** 3, 'none'))
         .default(defaults.memoryLimitBytes, '2GiB'),
+    )
+    .addOption(
+      flag('--snapshot-log-bytes <size>', 'log behind which a snapshot is taken and the log shortened')
+        .argParser(values.size(4_096, 1024 ** 4))
+        .default(defaults.snapshotLogBytes, '64MiB'),
     )
     .addOption(logFlag().default('info'))
     .addOption(flag('--insecure', 'listen on an address that other machines reach, without authentication'))
@@ -236,6 +242,7 @@ function nodeOptions(flags: NodeFlags) {
     electionMs: election,
     transactionIdleMs: flags.transactionTimeout,
     memoryLimitBytes: flags.memoryLimit,
+    snapshotLogBytes: flags.snapshotLogBytes,
     maxConnections: connectionLimit(),
     logLevel: flags.logLevel,
   };

@@ -10,6 +10,7 @@ import type { Transport } from '../transport/types.js';
 import { describe, Membership, samePeers } from './founding.js';
 import { Node } from './node.js';
 import { joinAddress, NodeError, type NodeOptions, splitAddress } from './options.js';
+import { restoreAll } from './restore.js';
 
 export type { NodeOptions } from './options.js';
 export { defaultNodeOptions, NodeError } from './options.js';
@@ -18,6 +19,8 @@ export { defaultNodeOptions, NodeError } from './options.js';
 const foundAloneAfterMs = 1_000;
 /** What is under way when the node is told to stop may take this long to finish. */
 const graceMs = 2_000;
+/** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
+const tailShare = 1 / 4;
 
 export interface RunningNode {
   /** host:port by which the members know it. */
@@ -61,6 +64,7 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
       seed: env.random.bytes(16),
     });
     checksum = store.crc32c;
+    await restoreAll(store, log, env.timers);
     const run = new Run(env, options, log, store, nonce, listener);
     accept = (socket) => run.accept(socket);
     for (const socket of waiting) {
@@ -111,6 +115,7 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       crc32c: checksum,
       directory: dataDir,
       nodeId: id,
+      tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
     });
     try {
@@ -206,7 +211,7 @@ class Run implements RunningNode {
   #begin(): void {
     const { founding } = this.#log;
     if (founding) {
-      this.#node.begin(founding);
+      this.#node.begin();
       this.#transport.connect(founding.members.filter((m) => m.id !== this.#options.id));
       return;
     }
@@ -229,7 +234,7 @@ class Run implements RunningNode {
       this.#transport.close();
       this.#transport = this.#makeTransport();
       this.#transport.connect(founding.members.filter((m) => m.id !== id));
-      this.#node.begin(founding);
+      this.#node.begin();
     });
   }
 

@@ -28,7 +28,7 @@ import type { Env, Timer } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Ready, Role } from '../raft/types.js';
+import type { Entry, Membership, Ready, Role } from '../raft/types.js';
 import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { ExpiryClock } from './expiry.js';
@@ -37,6 +37,7 @@ import type { NodeOptions } from './options.js';
 import { Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
 import { Sessions } from './sessions.js';
+import { Snapshots } from './snapshots.js';
 import { controlReply } from './status.js';
 
 /** Raft's ticks in one heartbeat interval. */
@@ -46,6 +47,8 @@ const maxAppendBytes = 4 * 1024 ** 2;
 const maxInflightBytes = 16 * 1024 ** 2;
 /** Bytes of committed entries handed to the store in one go. */
 const stageBytes = 4 * 1024 ** 2;
+/** It is looked whether a snapshot is due every second, and after so many bytes of applied entries. */
+const lookBytes = 4 * 1024 ** 2;
 /** A turn goes round this often at most before it lets others run. */
 const maxRounds = 8;
 /** And no new one begins after so many milliseconds. */
@@ -71,6 +74,7 @@ export class Node {
   readonly #reads: ReadBarrier;
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
+  readonly #snapshots: Snapshots;
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
@@ -85,6 +89,10 @@ export class Node {
   #staged = 0;
   /** The store has been given entries that it has not finished. */
   #applying = false;
+  /** The store has no memory for the next entry as long as a snapshot keeps old versions. */
+  #cramped = false;
+  /** Bytes handed to the store since it was last looked whether a snapshot is due. */
+  #unlooked = 0;
   /** The record that is on its way through `propose`, and the CRC of its payload. */
   #proposed: Uint8Array | undefined;
   #proposedCrc = 0;
@@ -105,6 +113,18 @@ export class Node {
       leading: () => this.#leading(),
       append: () => this.#propose(new Uint8Array(HEADER_BYTES), store.crc32c(new Uint8Array(0))),
       wake: () => this.wake(),
+    });
+    this.#staged = store.applied;
+    this.#snapshots = new Snapshots({
+      env,
+      store,
+      log,
+      logBytes: parts.options.snapshotLogBytes,
+      membership: () => this.membershipNow(),
+      needed: () => Number.POSITIVE_INFINITY,
+      tell: parts.options.log,
+      guard: (action) => this.#guard(action),
+      unpinned: () => this.#unpinned(),
     });
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
@@ -146,6 +166,12 @@ export class Node {
     return this.#log.founding;
   }
 
+  /** The membership that the last applied entry leaves. */
+  membershipNow(): Membership {
+    const members = this.#log.founding?.members ?? [];
+    return { voters: members.map(({ id }) => id), outgoing: [], learners: [] };
+  }
+
   #askIndex(id: number): void {
     const raft = this.#touch();
     if (raft) raft.readIndex(id);
@@ -156,17 +182,17 @@ export class Node {
     return this.#parts.env.clock.monotonic();
   }
 
-  /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable. */
-  begin(founding: Founding): void {
+  /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable, and its snapshot is in the store. */
+  begin(): void {
     const { options, env } = this.#parts;
     const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
     this.#raft = new Raft({
       id: options.id,
-      membership: { voters: founding.members.map((m) => m.id), outgoing: [], learners: [] },
+      membership: this.membershipNow(),
       hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
       log: this.#log,
       persisted: this.#log.lastIndex(),
-      commit: 0,
+      commit: this.#staged,
       heartbeatTicks: ticksPerHeartbeat,
       electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
       random: () => env.random.float(),
@@ -265,6 +291,7 @@ export class Node {
   #expire(): void {
     this.#log.checkRoom();
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
+    if (!this.#applying) this.#snapshots.look();
   }
 
   /** A message of a peer's that the transport has checked. */
@@ -413,18 +440,37 @@ export class Node {
   /** Hands committed entries to the store; true when it has more to do and others should run first. */
   #apply(): boolean {
     const commit = this.#raft?.commit ?? 0;
-    while (this.#applying || this.#staged < commit) {
+    while (!this.#cramped && (this.#applying || this.#staged < commit)) {
       if (!this.#applying) this.#stage(commit);
       const state = this.#store.apply();
-      if (state === 'no-memory')
-        throw new Error(
-          `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
-        );
-      this.#applying = state === 'more';
-      if (!this.#applying) this.#parts.options.observer?.applied(this.#store);
-      if (this.#applying) return true;
+      if (state === 'no-memory') this.#noMemory();
+      else this.#applying = state === 'more';
+      if (!this.#applying) this.#applied();
+      else if (!this.#cramped) return true;
     }
     return false;
+  }
+
+  #applied(): void {
+    this.#parts.options.observer?.applied(this.#store);
+    if (this.#unlooked < Math.min(lookBytes, this.#parts.options.snapshotLogBytes / 4)) return;
+    this.#unlooked = 0;
+    this.#snapshots.look();
+  }
+
+  /** Old versions that are kept for a snapshot are waited for. */
+  #noMemory(): void {
+    this.#cramped = this.#snapshots.pinned;
+    if (!this.#cramped)
+      throw new Error(
+        `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
+      );
+  }
+
+  #unpinned(): void {
+    if (!this.#cramped) return;
+    this.#cramped = false;
+    this.wake();
   }
 
   #stage(commit: number): void {
@@ -435,6 +481,7 @@ export class Node {
         throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
       if (!this.#store.stage(entry.bytes)) break;
       this.#staged = entry.index;
+      this.#unlooked += entry.bytes.length;
       this.#applying = true;
     }
     if (!this.#applying) throw new Error(`the store has no room for entry ${this.#staged + 1}`);

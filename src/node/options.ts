@@ -30,6 +30,8 @@ export interface NodeOptions {
   readonly memoryLimitBytes: number;
   /** Most clients that are connected at once; those beyond it are answered `ERR busy`. Each takes a descriptor. */
   readonly maxConnections: number;
+  /** Bytes of log behind which a snapshot is taken, and the log shortened. */
+  readonly snapshotLogBytes: number;
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
@@ -50,6 +52,7 @@ export const defaultNodeOptions = {
   transactionIdleMs: 30_000,
   memoryLimitBytes: 2 * 1024 ** 3,
   maxConnections: 10_000,
+  snapshotLogBytes: 64 * 1024 ** 2,
 } as const;
 
 /** A reason not to start, or to stop: one line, meant for the user. */
