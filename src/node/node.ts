@@ -116,15 +116,23 @@ export class Node {
     });
     this.#staged = store.applied;
     this.#snapshots = new Snapshots({
-      env,
-      store,
-      log,
-      logBytes: parts.options.snapshotLogBytes,
+      ...{ env, id: parts.options.id, store, log, logBytes: parts.options.snapshotLogBytes },
+      raft: () => this.#touch(),
+      settle: () => void this.#pump(),
       membership: () => this.membershipNow(),
-      needed: () => Number.POSITIVE_INFINITY,
-      tell: parts.options.log,
-      guard: (action) => this.#guard(action),
+      applying: () => this.#applying,
+      staged: () => this.#staged,
+      send: (message) => {
+        parts.transport().send(message);
+        this.wake();
+      },
+      installed: ({ index, term }) => parts.options.observer?.installed(index, term),
+      loads: () => this.sessions.hold(true),
+      loaded: (index) => this.#loaded(index),
+      wake: () => this.wake(),
       unpinned: () => this.#unpinned(),
+      guard: (action) => this.#guard(action),
+      tell: (level, text) => parts.options.log(level, text),
     });
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
@@ -276,9 +284,11 @@ export class Node {
 
   #tick(): void {
     const raft = this.#touch();
-    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick();
-    if (this.#settle()) return;
+    const ticks = this.#snapshots.frozen ? 0 : this.#ticksAtOnce;
+    for (let i = 0; i < ticks; i++) raft?.tick();
     const now = this.#now();
+    this.#snapshots.tick(now);
+    if (this.#settle()) return;
     this.#reads.repeat(now, false);
     const deadline = now - this.#parts.options.requestTimeoutMs;
     const hasLeader = (this.#raft?.leader ?? 0) !== 0;
@@ -290,6 +300,7 @@ export class Node {
 
   #expire(): void {
     this.#log.checkRoom();
+    if (this.#snapshots.loading) return;
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
     if (!this.#applying) this.#snapshots.look();
   }
@@ -307,7 +318,14 @@ export class Node {
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
       if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
         this.#propose(message.record, message.payloadCrc);
-    } else raft.step(message);
+    } else if (
+      message.type === 'offer' ||
+      message.type === 'want' ||
+      message.type === 'chunk' ||
+      message.type === 'done'
+    )
+      this.#snapshots.receive(message);
+    else if (!this.#snapshots.drops(message)) raft.step(message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
     if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
   };
@@ -332,7 +350,10 @@ export class Node {
       const raft = this.#touch();
       if (!raft) return;
       if (up) raft.reachable(peer);
-      else raft.unreachable(peer);
+      else {
+        raft.unreachable(peer);
+        this.#snapshots.lost(peer);
+      }
       if (up && peer === raft.leader) this.#resend();
       this.wake();
     });
@@ -378,18 +399,20 @@ export class Node {
     do {
       this.#pump();
       const now = this.#now();
-      this.#store.ingest(now);
+      if (!this.#snapshots.loading) this.#store.ingest(now);
       this.#outbox.send(now);
       this.#reads.start(now);
       this.#pump();
       this.#log.flush();
       this.#parts.transport().flush();
-      const unfinished = this.#apply() || this.#reads.evaluate();
+      const unfinished = this.#apply() || (!this.#snapshots.loading && this.#reads.evaluate());
+      this.#snapshots.proceed();
       this.sessions.flush();
       if (unfinished) this.wake();
-      more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
+      const ready = this.#store.ready && !this.#snapshots.loading;
+      more = !unfinished && (ready || this.#outbox.canSeal || this.#reads.canStart);
     } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
-    if (this.#expiry.look() || more) this.wake();
+    if ((!this.#snapshots.loading && this.#expiry.look()) || more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
   }
@@ -429,6 +452,7 @@ export class Node {
     const { messages, reads } = ready;
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
     for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
+    this.#snapshots.carryOut(raft, ready);
     if (ready.changed) {
       this.#pace(raft.role);
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);
@@ -440,7 +464,8 @@ export class Node {
   /** Hands committed entries to the store; true when it has more to do and others should run first. */
   #apply(): boolean {
     const commit = this.#raft?.commit ?? 0;
-    while (!this.#cramped && (this.#applying || this.#staged < commit)) {
+    const until = this.#snapshots.loading ? 0 : commit;
+    while (!this.#cramped && (this.#applying || this.#staged < until)) {
       if (!this.#applying) this.#stage(commit);
       const state = this.#store.apply();
       if (state === 'no-memory') this.#noMemory();
@@ -465,6 +490,13 @@ export class Node {
       throw new Error(
         `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
       );
+  }
+
+  /** The store holds a snapshot: what follows is applied, and clients are heard again. */
+  #loaded(index: number): void {
+    this.#staged = index;
+    this.#parts.options.observer?.applied(this.#store);
+    this.sessions.hold(false);
   }
 
   #unpinned(): void {
@@ -500,6 +532,7 @@ export class Node {
     this.#ticker.cancel();
     for (const timer of this.#timers) timer.cancel();
     this.#expiry.stop();
+    this.#snapshots.stop();
   }
 
   /** Takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */

@@ -1,203 +1,205 @@
 /**
- * Snapshots of a node's own state, so that its log stays short.
+ * Snapshots in the life of a node: it takes its own, sends them to members that need one, receives another's, and loads that into
+ * its store while everything else goes on.
  *
- * ## Concept
+ *     snapshot-taking.ts     its own, so that its log stays short
+ *     snapshot-sending.ts    as the leader, to who needs what the log has no more
+ *     snapshot-receiving.ts  as a follower, up to the moment when it has taken the log's place on disk
+ *     restore.ts             from the disk into the store
  *
- * Every member takes its own, of what it has applied, and shortens its own log behind it. When the log has grown enough, the
- * store's published revision is pinned and written out between turns, a chunk at a time, while writes go on; then the snapshot
- * gets its name, and the log drops what lies before it.
+ * What happens to a node that gets one:
  *
- *     log grown ─▶ pin ─▶ chunk, write, chunk, write … ─▶ unpin ─▶ finish ─▶ compact
+ * 1. *Received*: nothing else changes. What it holds so far is read and served as before.
+ * 2. *Installed*: it takes the place of the log, durably. For as long as that takes, Raft is kept from appending: it gets no
+ *    appends, no votes that could make it a leader, and its time stands still (`frozen`). Then Raft is told, and goes on behind it.
+ * 3. *Loaded*: what the store was applying is finished; then it is emptied and filled, in slices. Until that is over nothing is
+ *    applied, parsed or read (`loading`): clients wait, while the node ticks, persists, acknowledges and votes.
+ *    A crash at any point finds the old log or the new snapshot on disk.
  *
- * The log is allowed the greater of `logBytes` and a quarter of the newest snapshot: a large state is not written again and
- * again for a little log.
- *
- * ## Invariants
- *
- * - One at a time; none while another member's is being installed or loaded.
- * - What a snapshot that is being sent ends with stays in the log, and all behind it, so that who gets it can go on from there.
- * - A disk without room, or a newer snapshot that came in between, is no failure: it is tried again later.
+ * A load is left out when the log still has all that lies between what is applied and the snapshot.
  */
 import type { Env } from '../env/env.js';
-import { type Log, LogError, type NewSnapshot, type SnapshotWriter } from '../log/types.js';
-import type { Membership } from '../raft/types.js';
+import type { Log, SnapshotInfo } from '../log/types.js';
+import type { Raft } from '../raft/raft.js';
+import type { Membership, NodeId, Message as RaftMessage, Ready } from '../raft/types.js';
 import type { Store } from '../store/store.js';
+import type { SnapshotMessage } from '../transport/types.js';
 import type { LogLevel } from './options.js';
-import { encodeSnapshotMeta, NONCE_BYTES } from './snapshot-meta.js';
-
-/** Most bytes of one chunk: written in one go. */
-const chunkBytes = 65_536;
-/** The log may grow to this share of the newest snapshot. */
-const logShare = 1 / 4;
-/** When there was no room for one, the next is tried after so long. */
-const retryMs = 10_000;
+import { Restore } from './restore.js';
+import type { SnapshotContents } from './snapshot-meta.js';
+import { SnapshotReceiving } from './snapshot-receiving.js';
+import { SnapshotSending } from './snapshot-sending.js';
+import { SnapshotTaking } from './snapshot-taking.js';
 
 export interface SnapshotsHost {
-  readonly env: Pick<Env, 'clock' | 'timers' | 'random'>;
+  readonly env: Env;
+  readonly id: NodeId;
   readonly store: Store;
   readonly log: Log;
   /** Bytes of log behind which a snapshot is taken. */
   readonly logBytes: number;
+  /** Raft, about to be given an input, as it may be; undefined before it has begun. */
+  raft(): Raft | undefined;
+  /** Does all that Raft has asked for. */
+  settle(): void;
   /** The membership that the last applied entry leaves. */
   membership(): Membership;
-  /** The log is kept from the entry behind this one on. */
-  needed(): number;
-  tell(level: LogLevel, text: string): void;
+  /** The store is in the middle of what was staged. */
+  applying(): boolean;
+  /** Everything up to this entry is handed to the store. */
+  staged(): number;
+  send(message: SnapshotMessage): void;
+  /** Another's snapshot has taken the place of the log. Raft does not know yet. */
+  installed(info: SnapshotInfo): void;
+  /** The store is about to be emptied, and is full again: it holds everything up to `index`. */
+  loads(): void;
+  loaded(index: number): void;
+  /** A turn is wanted. */
+  wake(): void;
+  /** What waited for memory may go on. */
+  unpinned(): void;
   /** Carries out a step: an error in it stops the node. */
   guard(action: () => void): void;
-  /** The pin is gone: what waited for memory may go on. */
-  unpinned(): void;
-}
-
-interface Taking {
-  readonly info: NewSnapshot;
-  readonly writer: SnapshotWriter;
-  readonly keys: number;
-  readonly since: number;
-  pinned: boolean;
+  tell(level: LogLevel, text: string): void;
 }
 
 export class Snapshots {
   readonly #host: SnapshotsHost;
-  #taking: Taking | undefined;
-  /** None is begun. */
-  #suspended = false;
-  #notBefore = 0;
-  /** Bytes that the log was told to keep room for, and up to where it was shortened. */
-  #reserved = 0;
-  #compacted = 0;
+  readonly #taking: SnapshotTaking;
+  readonly #sending: SnapshotSending;
+  readonly #receiving: SnapshotReceiving;
+  #loading = false;
+  #restore: Restore | undefined;
 
   constructor(host: SnapshotsHost) {
     this.#host = host;
+    const { id, env, store, log } = host;
+    const now = (): number => env.clock.monotonic();
+    const { send, tell, guard } = host;
+    const taking = { env, store, log, logBytes: host.logBytes, membership: host.membership, tell, guard };
+    this.#taking = new SnapshotTaking({ ...taking, needed: () => this.#sending.needed, unpinned: host.unpinned });
+    this.#sending = new SnapshotSending({
+      ...{ id, log, crc32c: store.crc32c, now, send, tell },
+      sent: (to, ok, index) => {
+        host.raft()?.snapshotSent(to, ok, index);
+        host.wake();
+      },
+      take: () => {
+        if (!host.applying()) this.#taking.take();
+      },
+    });
+    this.#receiving = new SnapshotReceiving({
+      ...{ id, log, now, send, tell, guard, settle: host.settle },
+      follows: (from, term) => this.#follows(from, term),
+      commit: () => host.raft()?.commit ?? 0,
+      busy: () => this.#loading,
+      installs: () => this.#taking.suspend(),
+      failed: () => this.#taking.resume(),
+      installed: (info, contents) => this.#installed(info, contents),
+    });
   }
 
-  /** The store keeps old versions for the snapshot that is being written. */
+  /** Old versions are kept for the snapshot that is being taken. */
   get pinned(): boolean {
-    return this.#taking?.pinned ?? false;
+    return this.#taking.pinned;
   }
 
-  /** To be called now and then, when no entry is in the middle of being applied: begins one if the log has grown enough. */
+  /** Raft must not be given anything that makes it append to the log. */
+  get frozen(): boolean {
+    return this.#receiving.installing;
+  }
+
+  /** Nothing may be applied anew, parsed or read. */
+  get loading(): boolean {
+    return this.#loading;
+  }
+
+  /** Whether a message for Raft has to be dropped now: it will be sent again, or has come too late. */
+  drops({ type }: RaftMessage): boolean {
+    return this.frozen && (type === 'append' || type === 'voted' || type === 'timeoutNow');
+  }
+
+  /** To be called now and then, in between two entries. */
   look(): void {
-    if (this.#suspended) return;
-    this.#reserve();
-    this.#compact();
-    const { log, logBytes } = this.#host;
-    const allowed = Math.max(logBytes, (log.snapshot?.size ?? 0) * logShare);
-    if (log.logBytes > allowed) this.take();
+    this.#taking.look();
   }
 
-  /** Begins one of what is applied now, unless one is under way or there is nothing new. */
-  take(): void {
-    const { log, store, env } = this.#host;
-    const now = env.clock.monotonic();
-    if (this.#taking || this.#suspended || now < this.#notBefore) return;
-    if (store.applied <= (log.snapshot?.index ?? 0)) return;
-    const state = store.snapshotBegin();
-    const { identity } = log.folder;
-    const contents = { state, membership: this.#host.membership() };
-    const { applied: index, logTimeMs: logTime, stateHash } = state;
-    const meta = encodeSnapshotMeta(contents, identity, env.random.bytes(NONCE_BYTES));
-    const info = { index, term: log.term(index), logTime, stateHash, meta };
-    try {
-      const writer = log.beginSnapshot(info);
-      this.#taking = { info, writer, keys: state.keys, since: now, pinned: true };
-    } catch (error) {
-      store.snapshotEnd();
-      this.#failed(error);
+  receive(message: SnapshotMessage): void {
+    if (message.type === 'offer') this.#receiving.offer(message);
+    else if (message.type === 'chunk') this.#receiving.chunk(message);
+    else if (message.type === 'want') this.#sending.want(message);
+    else this.#sending.done(message);
+  }
+
+  tick(now: number): void {
+    this.#sending.tick(now);
+    this.#receiving.tick(now);
+  }
+
+  /** Does its part of what Raft asks for. */
+  carryOut(raft: Raft, { changed, snapshots }: Ready): void {
+    if (changed) {
+      this.#sending.lead(raft.role === 'leader' ? raft.term : 0);
+      this.#receiving.follow(raft.leader);
+    }
+    for (let i = 0; i < snapshots.length; i++) this.#sending.order(snapshots[i]!);
+  }
+
+  /** The link to a member broke. */
+  lost(peer: NodeId): void {
+    this.#sending.lost(peer);
+  }
+
+  /** The node stops: nothing is gone on with. */
+  stop(): void {
+    this.#taking.suspend();
+    this.#sending.stop();
+    this.#receiving.stop();
+    this.#restore?.close();
+    this.#restore = undefined;
+  }
+
+  #follows(from: NodeId, term: number): boolean {
+    const raft = this.#host.raft();
+    return raft !== undefined && raft.leader === from && raft.term === term && raft.role !== 'leader';
+  }
+
+  /** It is durable. Raft goes on behind it at once; the store follows when it can. */
+  #installed(info: SnapshotInfo, { membership }: SnapshotContents): void {
+    const { index, term } = info;
+    this.#host.installed(info);
+    this.#host.raft()?.installed(index, term, membership);
+    this.#loading = this.#host.log.firstIndex() > this.#host.staged() + 1;
+    this.#host.tell('info', `has the snapshot of entry ${index} in place of its log`);
+    if (this.#loading) this.#host.loads();
+    else this.#taking.resume();
+    this.#host.wake();
+  }
+
+  /** In a turn, when nothing is in the middle of being applied: begins to load what was installed. */
+  proceed(): void {
+    if (!this.#loading || this.#restore || this.#host.applying()) return;
+    const { store, log } = this.#host;
+    this.#restore = new Restore(store, log);
+    this.#next(this.#restore);
+  }
+
+  #next(restore: Restore): void {
+    this.#host.env.timers.defer(() => {
+      if (this.#restore === restore) this.#host.guard(() => this.#step(restore));
+    });
+  }
+
+  #step(restore: Restore): void {
+    if (!restore.step()) {
+      this.#next(restore);
       return;
     }
-    this.#next(this.#taking);
-  }
-
-  /** Gives up the one under way, and begins none until `resume`. */
-  suspend(): void {
-    this.#suspended = true;
-    const taking = this.#taking;
-    if (!taking) return;
-    taking.writer.abort();
-    this.#over(taking);
-  }
-
-  resume(): void {
-    this.#suspended = false;
-  }
-
-  /** The next chunk, at the end of this round of the event loop. */
-  #next(taking: Taking): void {
-    this.#host.env.timers.defer(() => {
-      if (this.#taking === taking) this.#host.guard(() => this.#step(taking));
-    });
-  }
-
-  #step(taking: Taking): void {
-    const chunk = this.#host.store.snapshotNext(chunkBytes);
-    if (chunk === undefined) this.#finish(taking);
-    else if (chunk.length === 0) this.#next(taking);
-    else taking.writer.write(chunk, (error) => this.#done(taking, error, () => this.#next(taking)));
-  }
-
-  #finish(taking: Taking): void {
-    const { info, writer, keys } = taking;
-    this.#unpin(taking);
-    writer.finish({ count: keys, stateHash: info.stateHash }, (error) =>
-      this.#done(taking, error, () => {
-        this.#over(taking);
-        const { log, env, tell } = this.#host;
-        const ms = Math.round(env.clock.monotonic() - taking.since);
-        tell('info', `took a snapshot of entry ${info.index}: ${log.snapshot?.size} bytes in ${ms} ms`);
-        this.#compact();
-      }),
-    );
-  }
-
-  /** A step of the writer's is over. */
-  #done(taking: Taking, error: LogError | undefined, next: () => void): void {
-    if (this.#taking !== taking) return;
-    this.#host.guard(() => {
-      if (!error) {
-        next();
-        return;
-      }
-      this.#over(taking);
-      this.#failed(error);
-    });
-  }
-
-  #over(taking: Taking): void {
-    this.#taking = undefined;
-    this.#unpin(taking);
-  }
-
-  #unpin(taking: Taking): void {
-    if (!taking.pinned) return;
-    taking.pinned = false;
-    this.#host.store.snapshotEnd();
-    this.#host.unpinned();
-  }
-
-  /** What cannot be helped is thrown on; a failed disk stops the node by itself. */
-  #failed(error: unknown): void {
-    if (!(error instanceof LogError)) throw error;
-    if (error.code === 'full') {
-      this.#notBefore = this.#host.env.clock.monotonic() + retryMs;
-      this.#host.tell('warn', `no room for a snapshot, tried again in ${retryMs / 1_000} s: ${error.message}`);
-    } else if (error.code !== 'superseded') throw error;
-  }
-
-  /** The log keeps room for one snapshot: it has at most the logical bytes of all records. */
-  #reserve(): void {
-    const { logicalBytes } = this.#host.store.stats();
-    if (Math.abs(logicalBytes - this.#reserved) <= this.#reserved / 8) return;
-    this.#reserved = logicalBytes;
-    this.#host.log.reserve(logicalBytes);
-  }
-
-  /** Drops what lies before the newest snapshot, as far as nobody is being brought there. */
-  #compact(): void {
-    const { log } = this.#host;
-    const upTo = Math.min(log.snapshot?.index ?? 0, this.#host.needed());
-    if (upTo <= this.#compacted) return;
-    this.#compacted = upTo;
-    log.compact(upTo);
+    this.#restore = undefined;
+    this.#loading = false;
+    this.#taking.resume();
+    this.#host.tell('info', `loaded the snapshot of entry ${restore.index}`);
+    this.#host.loaded(restore.index);
+    this.#host.wake();
   }
 }

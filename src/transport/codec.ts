@@ -18,12 +18,16 @@
  * timeoutNow term
  * cleared    term, index, repair
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
+ * offer      term, index, key, term of the snapshot, logTime, stateHash, size, count; raw: the host's bytes, whose CRC32C is the key
+ * want       term, index, key, offset
+ * chunk      term, index, key, offset, crc; raw: the content
+ * done       term, index, key, ok
  * ```
  */
 import { RECORD_HEADER_BYTES } from '../log/record.js';
 import type { Crc32c, Founding } from '../log/types.js';
 import type { Entry, NodeId } from '../raft/types.js';
-import { PayloadBody, RecordsBody } from './bodies.js';
+import { BytesBody, PayloadBody, RecordsBody } from './bodies.js';
 import {
   ControlError,
   decodeControl,
@@ -34,7 +38,7 @@ import {
   packControl,
 } from './control.js';
 import { type Body, FrameError, FrameKind } from './frame.js';
-import type { Hello, PeerMessage } from './types.js';
+import { type Hello, MAX_CHUNK_BYTES, MAX_META_BYTES, type PeerMessage, type SnapshotMessage } from './types.js';
 
 /** Bytes of an identity (a folder's, a cluster's). */
 const IDENTITY_BYTES = 16;
@@ -43,6 +47,7 @@ const MAX_U32 = 4_294_967_295;
 const MAX_ADDRESS_CHARS = 300;
 /** Longer reasons are cut. */
 const MAX_REASON_CHARS = 500;
+const STATE_HASH_CHARS = 16;
 const NO_ENTRIES: readonly Entry[] = [];
 const NO_RECORD = new Uint8Array(0);
 
@@ -52,12 +57,14 @@ export function packMessage(message: PeerMessage): Packed {
 }
 
 /**
- * A message's raw bytes come in pieces, which are not copied: the records of an append, or the record of a forward, without
- * the room in front of it.
+ * A message's raw bytes come in pieces, which are not copied: the records of an append, the record of a forward, without
+ * the room in front of it, or what a part of a snapshot holds.
  */
 export function pieceOf(message: PeerMessage, piece: number): Uint8Array {
   if (message.type === 'append') return message.entries[piece]!.bytes;
   if (message.type === 'forward') return message.record;
+  if (message.type === 'chunk') return message.bytes;
+  if (message.type === 'offer') return message.info.meta;
   throw new Error(`a ${message.type} has no raw bytes`);
 }
 
@@ -69,6 +76,8 @@ export function firstOffset(message: PeerMessage): number {
 /** Raw bytes of a message. */
 export function rawBytes(message: PeerMessage): number {
   if (message.type === 'forward') return message.record.length - RECORD_HEADER_BYTES;
+  if (message.type === 'chunk') return message.bytes.length;
+  if (message.type === 'offer') return message.info.meta.length;
   if (message.type !== 'append') return 0;
   let total = 0;
   for (let i = 0; i < message.entries.length; i++) total += message.entries[i]!.bytes.length;
@@ -99,6 +108,23 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term, m.index, m.repair];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
+    default:
+      return snapshotFields(m);
+  }
+}
+
+function snapshotFields(m: SnapshotMessage): Field[] {
+  switch (m.type) {
+    case 'offer': {
+      const { term, logTime, stateHash, size, count } = m.info;
+      return [m.term, m.index, m.key >>> 0, term, logTime, stateHash, size, count];
+    }
+    case 'want':
+      return [m.term, m.index, m.key >>> 0, m.offset];
+    case 'chunk':
+      return [m.term, m.index, m.key >>> 0, m.offset, m.crc >>> 0];
+    case 'done':
+      return [m.term, m.index, m.key >>> 0, m.ok];
   }
 }
 
@@ -154,6 +180,13 @@ function readFounding(fields: Fields | undefined): Founding | undefined {
   return founding;
 }
 
+/** Most raw bytes of a message of this kind; those of entries are bounded by all messages' bound. */
+function mostRaw(kind: FrameKind): number {
+  if (kind === FrameKind.append || kind === FrameKind.forward) return Number.POSITIVE_INFINITY;
+  if (kind === FrameKind.chunk) return MAX_CHUNK_BYTES;
+  return kind === FrameKind.offer ? MAX_META_BYTES : 0;
+}
+
 /** What a link delivers. */
 export interface Deliver {
   hello(hello: Hello): void;
@@ -181,9 +214,7 @@ export class MessageReader {
 
   /** See `FrameReceiver.begin`. A message with a body is delivered when that finishes. */
   begin(kind: FrameKind, bytes: Uint8Array, at: number, end: number, total: number): Body | undefined {
-    if (total > 0 && kind !== FrameKind.append && kind !== FrameKind.forward) {
-      throw new FrameError('malformed', 'raw bytes in a message that has none');
-    }
+    if (total > mostRaw(kind)) throw new FrameError('malformed', 'raw bytes in a message that has none, or fewer');
     if (kind === FrameKind.ping || kind === FrameKind.pong) {
       if (at < end) throw new ControlError('a control part in a message that has none');
       if (kind === FrameKind.ping) this.#deliver.ping();
@@ -204,6 +235,8 @@ export class MessageReader {
     const term = fields.integer();
     if (kind === FrameKind.append) return this.#append(fields, term, total);
     if (kind === FrameKind.forward) return this.#forward(fields, term, total);
+    if (kind === FrameKind.offer) return this.#offer(fields, term, total);
+    if (kind === FrameKind.chunk) return this.#chunk(fields, term, total);
     const message = this.#plain(kind, fields, term);
     fields.end();
     this.#deliver.message(message);
@@ -237,6 +270,40 @@ export class MessageReader {
       total,
       this.#message,
     );
+  }
+
+  #offer(f: Fields, term: number, total: number): Body {
+    const { index, key } = this.#snapshot(f);
+    const info = {
+      index,
+      term: f.integer(1),
+      logTime: f.integer(),
+      stateHash: f.text(STATE_HASH_CHARS),
+      size: f.integer(),
+      count: f.integer(),
+    };
+    f.end();
+    if (!/^[0-9a-f]{16}$/.test(info.stateHash)) throw new ControlError('field 6 is not a state hash');
+    const { from } = this;
+    return new BytesBody(this.#crc32c, key, total, (meta) =>
+      this.#message({ type: 'offer', from, to: this.#to, term, index, key, info: { ...info, meta } }),
+    );
+  }
+
+  #chunk(f: Fields, term: number, total: number): Body {
+    const { index, key } = this.#snapshot(f);
+    const offset = f.integer();
+    const crc = f.integer(0, MAX_U32);
+    f.end();
+    const { from } = this;
+    return new BytesBody(this.#crc32c, crc, total, (bytes) =>
+      this.#message({ type: 'chunk', from, to: this.#to, term, index, key, offset, crc, bytes }),
+    );
+  }
+
+  /** Which snapshot is meant. */
+  #snapshot(f: Fields): { index: number; key: number } {
+    return { index: f.integer(1), key: f.integer(0, MAX_U32) };
   }
 
   #vote(f: Fields, term: number): PeerMessage {
@@ -276,6 +343,10 @@ export class MessageReader {
         return { type: 'timeoutNow', from, to, term };
       case FrameKind.cleared:
         return { type: 'cleared', from, to, term, index: f.integer(), repair: f.integer(1) };
+      case FrameKind.want:
+        return { type: 'want', from, to, term, ...this.#snapshot(f), offset: f.integer() };
+      case FrameKind.done:
+        return { type: 'done', from, to, term, ...this.#snapshot(f), ok: f.boolean() };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -1,44 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { SnapshotInfo } from '../../src/log/types.js';
 import { LogTime } from '../../src/node/log-time.js';
-import type { SimClient } from '../../src/sim/client.js';
-import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
-
-const folder = '/data';
-const small = { snapshotLogBytes: 65_536, segmentBytes: 16_384 };
-
-async function started(seed: string, stores: readonly ('js' | 'wasm')[], options = {}): Promise<SimCluster> {
-  const cluster = new SimCluster(seed, stores, { ...small, ...options });
-  cluster.startAll();
-  expect(await cluster.ask(cluster.nodes[0]!, 'SET ready 1')).toBe('OK');
-  return cluster;
-}
-
-/** Sends all lines at once, and waits for their replies. */
-async function all(cluster: SimCluster, client: SimClient, lines: readonly string[]): Promise<(string | undefined)[]> {
-  const replies: (string | undefined)[] = [];
-  for (const line of lines) client.send(line, (reply) => replies.push(reply));
-  await cluster.until(() => replies.length === lines.length);
-  return replies;
-}
-
-/** Overwrites a few keys with `count` values of 1,000 bytes, in many entries. */
-async function overwrite(cluster: SimCluster, node: SimNode, count: number, from = 0): Promise<void> {
-  const client = cluster.client(node);
-  for (let n = from; n < from + count; n += 10) {
-    const lines = Array.from({ length: 10 }, (_, i) => `SET key${(n + i) % 37} ${String(n + i).padEnd(1_000, '.')}`);
-    expect(new Set(await all(cluster, client, lines))).toEqual(new Set(['OK']));
-  }
-  client.close();
-}
-
-const files = (node: SimNode, ending: string): string[] =>
-  node.disk.list(folder).filter((name) => name.endsWith(ending));
-
-/** Bytes of all files in the folder of a node. */
-function folderBytes(node: SimNode): number {
-  return node.disk.list(folder).reduce((sum, name) => sum + node.disk.content(`${folder}/${name}`).length, 0);
-}
+import type { SimNode } from '../../src/sim/cluster.js';
+import { agreed, files, folderBytes, overwrite, started } from '../support/snapshots.js';
 
 describe('a node alone', () => {
   it.each([
@@ -149,10 +113,7 @@ describe('a cluster of three', () => {
     for (const node of cluster.nodes) cluster.restart(node);
     await cluster.until(() => cluster.nodes.every(({ running }) => running !== undefined));
     expect(await cluster.ask(cluster.nodes[2]!, 'SET after all')).toBe('OK');
-    await cluster.sleep(1_000);
-    const states = [];
-    for (const node of cluster.nodes) states.push(await cluster.status(node));
-    expect(new Set(states.map(({ applied, stateHash }) => `${applied} ${stateHash}`)).size).toBe(1);
+    await agreed(cluster);
     cluster.assertHealthy();
   });
 });

@@ -83,7 +83,7 @@ export class RaftChecker {
   /** Applied index → hash of the state there. */
   readonly #hashes = new Map<number, string>();
   /** What was looked at, for reports. */
-  readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, hashes: 0 };
+  readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, installed: 0, hashes: 0 };
 
   constructor(voters: number) {
     this.#majority = Math.floor(voters / 2) + 1;
@@ -108,11 +108,12 @@ export class RaftChecker {
     this.#mirror(node).forgetful = true;
   }
 
-  /** A node begins a life with this log, term and vote. */
-  began(node: number, log: readonly EntryMark[], term: number, vote: number): void {
+  /** A node begins a life with this log, term and vote. The log lacks the first `dropped` entries: a snapshot has taken their place. */
+  began(node: number, behind: readonly EntryMark[], term: number, vote: number, dropped = 0): void {
     const mirror = this.#mirror(node);
     this.counts.recoveries++;
-    if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote);
+    const log = [...this.#replaced(node, dropped), ...behind];
+    if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote, dropped);
     mirror.log = [...log];
     mirror.persisted = log.length;
     mirror.commit = 0;
@@ -122,8 +123,27 @@ export class RaftChecker {
     for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
   }
 
-  #checkRecovery(node: number, mirror: Mirror, log: readonly EntryMark[], term: number, vote: number): void {
-    for (let at = 0; at < mirror.persisted; at++) {
+  /** The entries up to `index`, for which a snapshot of a node's stands: what is committed, and nothing else. */
+  #replaced(node: number, index: number): EntryMark[] {
+    if (index > this.#committed.length)
+      throw new Violation(
+        'State Machine Safety',
+        `node ${node} has a snapshot of entry ${index}; committed are ${this.#committed.length}`,
+      );
+    return this.#committed.slice(0, index).map(({ index: at, term, id }) => ({ index: at, term, id }));
+  }
+
+  #checkRecovery(
+    node: number,
+    mirror: Mirror,
+    log: readonly EntryMark[],
+    term: number,
+    vote: number,
+    dropped: number,
+  ): void {
+    // A snapshot of another's took the place of a log that did not have its last entry, uncommitted ones among it.
+    const foreign = dropped > 0 && !same(log[dropped - 1], mirror.log[dropped - 1]);
+    for (let at = dropped; at < mirror.persisted && !foreign; at++) {
       if (same(log[at], mirror.log[at])) continue;
       throw new Violation(
         'log durability',
@@ -174,6 +194,26 @@ export class RaftChecker {
       mirror.log.push(entry);
       this.counts.appended++;
     }
+  }
+
+  /**
+   * A snapshot up to this entry is durable on a node: it takes the place of its log, but for what follows the entry, if the log
+   * has it.
+   */
+  installed(node: number, index: number, term: number): void {
+    const mirror = this.#mirror(node);
+    const replaced = this.#replaced(node, index);
+    if (replaced.at(-1)?.term !== term)
+      throw new Violation(
+        'State Machine Safety',
+        `node ${node} installs a snapshot of entry ${index} of term ${term}; committed is ${show(replaced.at(-1))}`,
+      );
+    if (mirror.led === mirror.term && mirror.led > 0)
+      throw new Violation('Leader Append-Only', `node ${node}, leader of term ${mirror.led}, installs a snapshot`);
+    const kept = same(mirror.log[index - 1], replaced.at(-1)) ? mirror.log.slice(index) : [];
+    mirror.log = [...replaced, ...kept];
+    mirror.persisted = Math.max(index, Math.min(mirror.persisted, mirror.log.length));
+    this.counts.installed++;
   }
 
   /** A node says that its disk holds everything up to this entry. */

@@ -26,9 +26,9 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
     began: (raft, log) =>
       watched(() => {
         stage.leaders.delete(node);
-        const last = log.lastIndex();
-        const entries = last === 0 ? [] : log.entries(1, last, Number.POSITIVE_INFINITY);
-        checker.began(id, entries.map(mark), raft.term, raft.vote);
+        const [first, last] = [log.firstIndex(), log.lastIndex()];
+        const entries = last < first ? [] : log.entries(first, last, Number.POSITIVE_INFINITY);
+        checker.began(id, entries.map(mark), raft.term, raft.vote, first - 1);
       }),
     ready: (raft, ready) =>
       watched(() => {
@@ -48,6 +48,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
       }),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
+    installed: (index, term) => watched(() => checker.installed(id, index, term)),
     applied: (store) =>
       watched(() => {
         const { applied, stateHash } = store.stats();
