@@ -11,7 +11,8 @@
  * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
  *   was said to hold is there when the node starts again, term and vote too.
  *
- * A node whose disk is known to have lied is `forgetful`: nothing that it held counts from then on.
+ * A node whose disk is known to have lied is `forgetful`: what it held need not be there from then on. It has said so all the same, and the
+ * leader may hear of it late: that counts.
  */
 import { Violation } from './violation.js';
 
@@ -213,6 +214,7 @@ export class RaftChecker {
     const kept = same(mirror.log[index - 1], replaced.at(-1)) ? mirror.log.slice(index) : [];
     mirror.log = [...replaced, ...kept];
     mirror.persisted = Math.max(index, Math.min(mirror.persisted, mirror.log.length));
+    mirror.commit = Math.max(mirror.commit, index);
     this.counts.installed++;
   }
 
@@ -330,8 +332,7 @@ export class RaftChecker {
 
   #firstCommit(node: number, entry: EntryMark, term: number): void {
     const holders = [...this.#mirrors].filter(
-      ([, { forgetful, persisted, log }]) =>
-        !forgetful && persisted >= entry.index && same(log[entry.index - 1], entry),
+      ([, { persisted, log }]) => persisted >= entry.index && same(log[entry.index - 1], entry),
     );
     if (holders.length < this.#majority)
       throw new Violation(

@@ -191,6 +191,7 @@ export const diskFaults: readonly FaultKind[] = [
     },
   },
   bitFlip('bit flip in the log', /^wal-/),
+  bitFlip('bit flip in a snapshot', /\.snap$/),
   bitFlip('bit flip in the vote', /^vote-/),
   bitFlip('bit flip in the founding record', /^(founding|meta)$/),
 ];
