@@ -29,13 +29,14 @@ import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
 import type { Entry, Ready, Role } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
+import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { ExpiryClock } from './expiry.js';
 import { LogTime } from './log-time.js';
 import type { NodeOptions } from './options.js';
-import { Outbox } from './outbox.js';
+import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
+import { Room } from './room.js';
 import { Sessions } from './sessions.js';
 import { controlReply } from './status.js';
 
@@ -69,6 +70,7 @@ export class Node {
   readonly #log: Log;
   readonly #outbox: Outbox;
   readonly #reads: ReadBarrier;
+  readonly #room: Room;
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
   readonly #timers: Timer[] = [];
@@ -124,6 +126,8 @@ export class Node {
       },
       parts.options.maxConnections,
     );
+    this.#room = this.#makeRoom();
+    log.onRoom = () => this.#guard(() => this.#room.ownChanged());
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
     this.#ticker = this.#makeTicker();
@@ -144,6 +148,28 @@ export class Node {
   }
   get founding(): Founding | undefined {
     return this.#log.founding;
+  }
+
+  #makeRoom(): Room {
+    const { options, transport } = this.#parts;
+    return new Room({
+      id: options.id,
+      own: () => this.#log.hasRoom,
+      membership: () => this.#raft?.membership.membership,
+      leader: () => this.#raft?.leader ?? 0,
+      tell: (to, own, majority) => {
+        transport().send({ type: 'room', from: options.id, to, term: this.#raft?.term ?? 0, own, majority });
+        this.wake();
+      },
+      handOver: (to) => void this.#touch()?.transfer(to),
+      changed: (open) => {
+        options.log(
+          open ? 'info' : 'warn',
+          open ? 'the disks have room again: writes are taken' : 'the disks of a majority are full: writes are refused',
+        );
+        this.wake();
+      },
+    });
   }
 
   #askIndex(id: number): void {
@@ -167,6 +193,7 @@ export class Node {
       log: this.#log,
       persisted: this.#log.lastIndex(),
       commit: 0,
+      abstains: this.#log.damaged,
       heartbeatTicks: ticksPerHeartbeat,
       electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
       random: () => env.random.float(),
@@ -264,6 +291,7 @@ export class Node {
 
   #expire(): void {
     this.#log.checkRoom();
+    this.#room.repeat(this.#now());
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
   }
 
@@ -278,9 +306,11 @@ export class Node {
     if (message.type === 'forward') {
       // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
-      if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
+      const leads = raft.role === 'leader' && message.term === raft.term;
+      if (leads && message.record.length <= MOST_RECORD_BYTES && this.#takes(message.record))
         this.#propose(message.record, message.payloadCrc);
-    } else raft.step(message);
+    } else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
+    else raft.step(message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
     if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
   };
@@ -306,6 +336,7 @@ export class Node {
       if (!raft) return;
       if (up) raft.reachable(peer);
       else raft.unreachable(peer);
+      this.#room.link(peer, up);
       if (up && peer === raft.leader) this.#resend();
       this.wake();
     });
@@ -314,6 +345,11 @@ export class Node {
   #resend(): void {
     this.#outbox.sendAgain();
     this.#reads.repeat(this.#now(), true);
+  }
+
+  /** Clients' commands need room on a majority's disks. */
+  #takes(record: Uint8Array): boolean {
+    return this.#room.open || !hasCommands(record);
   }
 
   /** The index of the record's entry; undefined if this node does not lead. */
@@ -331,9 +367,10 @@ export class Node {
     return { term: raft.term, logTime: this.#logTime.stamp(raft.term) };
   }
 
-  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): 'proposed' | 'sent' | 'nobody' {
+  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): ReturnType<Dispatch> {
     const raft = this.#raft;
     if (!raft || raft.leader === 0) return 'nobody';
+    if (!this.#takes(record)) return 'full';
     if (raft.role === 'leader') return this.#propose(record, payloadCrc) === undefined ? 'nobody' : 'proposed';
     const transport = this.#parts.transport();
     if (!transport.isUp(raft.leader)) return 'nobody';
@@ -352,6 +389,7 @@ export class Node {
       this.#pump();
       const now = this.#now();
       this.#store.ingest(now);
+      if (!this.#room.open) this.#outbox.refuseOpen();
       this.#outbox.send(now);
       this.#reads.start(now);
       this.#pump();
@@ -402,6 +440,11 @@ export class Node {
     const { messages, reads } = ready;
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
     for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
+    if (ready.changed && this.#log.damaged && !raft.abstaining) {
+      this.#log.repaired();
+      this.#parts.options.log('info', 'the data folder is repaired: this node votes and acknowledges again');
+    }
+    if (ready.changed || ready.membershipChanged) this.#room.roleChanged();
     if (ready.changed) {
       this.#pace(raft.role);
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);

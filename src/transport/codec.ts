@@ -17,6 +17,7 @@
  * readable   term, id, index
  * timeoutNow term
  * cleared    term, index, repair
+ * room       term, own, majority
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
  * ```
  */
@@ -97,6 +98,8 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term];
     case 'cleared':
       return [m.term, m.index, m.repair];
+    case 'room':
+      return [m.term, m.own, m.majority];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
   }
@@ -276,6 +279,8 @@ export class MessageReader {
         return { type: 'timeoutNow', from, to, term };
       case FrameKind.cleared:
         return { type: 'cleared', from, to, term, index: f.integer(), repair: f.integer(1) };
+      case FrameKind.room:
+        return { type: 'room', from, to, term, own: f.boolean(), majority: f.boolean() };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -64,6 +64,7 @@ export const FrameKind = {
   forward: 24,
   timeoutNow: 25,
   cleared: 26,
+  room: 31,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

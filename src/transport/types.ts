@@ -15,7 +15,17 @@ export interface Forward {
   readonly record: Uint8Array;
   readonly payloadCrc: number;
 }
-export type PeerMessage = Message | Forward;
+/** Whether there is room on disks for entries with commands: on the sender's own, and, as far as the leader says, on a majority's. */
+export interface RoomNotice {
+  readonly type: 'room';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly own: boolean;
+  /** True but from a leader. */
+  readonly majority: boolean;
+}
+export type PeerMessage = Message | Forward | RoomNotice;
 
 /** What each side says of itself when a link opens. */
 export interface Hello {

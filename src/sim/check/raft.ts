@@ -11,7 +11,8 @@
  * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
  *   was said to hold is there when the node starts again, term and vote too.
  *
- * A node whose disk is known to have lied is `forgetful`: nothing that it held counts from then on.
+ * A node whose disk is known to have lied is `forgetful`: nothing that it held counts from then on. So is one that repairs its folder, until
+ * it says that it counts again; but what its disk held before it rotted may have been counted, and it does not vote meanwhile.
  */
 import { Violation } from './violation.js';
 
@@ -41,6 +42,8 @@ interface Mirror {
   /** The term that it led when it was last looked at; 0: none. */
   led: number;
   forgetful: boolean;
+  /** What its disk held before the damage that it repairs. */
+  before: readonly EntryMark[];
 }
 
 interface Known extends EntryMark {
@@ -97,7 +100,7 @@ export class RaftChecker {
   #mirror(node: number): Mirror {
     let mirror = this.#mirrors.get(node);
     if (mirror === undefined) {
-      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false };
+      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false, before: [] };
       this.#mirrors.set(node, mirror);
     }
     return mirror;
@@ -108,10 +111,21 @@ export class RaftChecker {
     this.#mirror(node).forgetful = true;
   }
 
-  /** A node begins a life with this log, term and vote. */
-  began(node: number, log: readonly EntryMark[], term: number, vote: number): void {
+  /** It has made good what it had lost. */
+  remembers(node: number): void {
+    const mirror = this.#mirror(node);
+    mirror.forgetful = false;
+    mirror.before = [];
+  }
+
+  /** A node begins a life with this log, term and vote; `damaged`: it says that its disk has lost something. */
+  began(node: number, log: readonly EntryMark[], term: number, vote: number, damaged = false): void {
     const mirror = this.#mirror(node);
     this.counts.recoveries++;
+    if (damaged && !mirror.forgetful) {
+      mirror.forgetful = true;
+      mirror.before = mirror.log.slice(0, mirror.persisted);
+    }
     if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote);
     mirror.log = [...log];
     mirror.persisted = log.length;
@@ -289,10 +303,10 @@ export class RaftChecker {
   }
 
   #firstCommit(node: number, entry: EntryMark, term: number): void {
-    const holders = [...this.#mirrors].filter(
-      ([, { forgetful, persisted, log }]) =>
-        !forgetful && persisted >= entry.index && same(log[entry.index - 1], entry),
-    );
+    const holders = [...this.#mirrors].filter(([, { forgetful, persisted, log, before }]) => {
+      const held = forgetful ? before : log;
+      return (forgetful || persisted >= entry.index) && same(held[entry.index - 1], entry);
+    });
     if (holders.length < this.#majority)
       throw new Violation(
         'commit durability',
