@@ -51,6 +51,10 @@ const stageBytes = 4 * 1024 ** 2;
 const maxRounds = 8;
 /** And no new one begins after so many milliseconds. */
 const maxTurnMs = 20;
+/** A lease is shorter than what it rests on by this share of it: so much may one clock run faster than another. */
+const leaseDrift = 0.1;
+/** A tick that comes so many times its interval after the one before is late. */
+const lateTicks = 2;
 
 export interface NodeParts {
   readonly env: Env;
@@ -77,6 +81,7 @@ export class Node {
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
   #ticksAtOnce = 1;
+  #tickedAt = 0;
   #raft: Raft | undefined;
   /** Raft was given an input since it was last asked what to do. */
   #raftTouched = false;
@@ -173,6 +178,10 @@ export class Node {
   }
 
   #askIndex(id: number): void {
+    if (this.#parts.options.read === 'stale') {
+      this.#reads.answer(id, this.#store.applied);
+      return;
+    }
     const raft = this.#touch();
     if (raft) raft.readIndex(id);
     else this.#reads.answer(id, -1);
@@ -185,7 +194,10 @@ export class Node {
   /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable. */
   begin(founding: Founding): void {
     const { options, env } = this.#parts;
-    const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
+    const tickMs = options.heartbeatMs / ticksPerHeartbeat;
+    const ticks = (ms: number) => Math.max(1, Math.round(ms / tickMs));
+    const electionTicks = [ticks(options.electionMs[0]), ticks(options.electionMs[1])] as const;
+    const lease = { now: () => this.#now(), length: (electionTicks[0] - 1) * tickMs * (1 - leaseDrift) };
     this.#raft = new Raft({
       id: options.id,
       membership: { voters: founding.members.map((m) => m.id), outgoing: [], learners: [] },
@@ -195,7 +207,8 @@ export class Node {
       commit: 0,
       abstains: this.#log.damaged,
       heartbeatTicks: ticksPerHeartbeat,
-      electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
+      electionTicks,
+      lease: options.read === 'lease' ? lease : undefined,
       random: () => env.random.float(),
       maxAppendBytes,
       maxInflightBytes,
@@ -277,9 +290,12 @@ export class Node {
 
   #tick(): void {
     const raft = this.#touch();
-    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick();
-    if (this.#settle()) return;
     const now = this.#now();
+    const tickMs = this.#parts.options.heartbeatMs / ticksPerHeartbeat;
+    const late = now - this.#tickedAt > lateTicks * tickMs * this.#ticksAtOnce;
+    this.#tickedAt = now;
+    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick(late);
+    if (this.#settle()) return;
     this.#reads.repeat(now, false);
     const deadline = now - this.#parts.options.requestTimeoutMs;
     const hasLeader = (this.#raft?.leader ?? 0) !== 0;

@@ -32,6 +32,7 @@ export interface Plan {
     readonly requestTimeoutMs: number;
     readonly transactionIdleMs: number;
     readonly segmentBytes: number;
+    readonly read: 'quorum' | 'lease';
   };
   /** Clients of each kind, and the milliseconds that one rests between two bursts. */
   readonly clients: number;
@@ -76,6 +77,8 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
       requestTimeoutMs: pick(1_000, 2_000, 5_000),
       transactionIdleMs: pick(2_000, 30_000),
       segmentBytes: pick(8_192, 16_384, 65_536),
+      // A lease assumes that clocks keep much the same pace.
+      read: pick('quorum', 'quorum', faults.some(({ kind }) => kind === 'clock drifts') ? 'quorum' : 'lease'),
     },
     clients: pick(1, 1, 2),
     restMs: pick(200, 700, 1_500),
