@@ -17,7 +17,7 @@ import {
   isWildcard,
   parseAddress,
 } from '../client/address.js';
-import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
+import { defaultNodeOptions, type LogLevel, type PeerAddress, type ReadMode, readModes } from '../node/options.js';
 import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
 import * as values from './values.js';
@@ -112,6 +112,7 @@ interface NodeFlags {
   readonly heartbeat: number;
   readonly election: readonly [number, number];
   readonly transactionTimeout: number;
+  readonly read: ReadMode;
   readonly memoryLimit: number;
   readonly snapshotLogBytes: number;
   readonly logLevel: LogLevel;
@@ -126,6 +127,14 @@ Examples:
   distributed up                               three nodes on this machine and the CLI
   printf 'SET a b\\nGET a\\n' | distributed cli  commands from a script
   distributed status                           how the members are
+
+How reads are answered (--read):
+  quorum  the leader asks a majority whether it still leads: linearizable, whatever clocks do
+  lease   it does not ask if it heard of a majority a moment ago: linearizable as long as no
+          member's clock runs 10 % faster than another's during nine tenths of the least
+          --election time. Pass the same --read and --election on all members
+  stale   this node answers by itself: also without a leader, and maybe old, but never older
+          than what the connection wrote or read before; GET key STALE tells the revision
 
 A node prints one line on standard output when it serves, its log goes to standard error.
 SIGTERM and SIGINT stop it in good order. Its state is in the data folder; the folder, not the
@@ -152,6 +161,9 @@ function addNode(program: Command, finish: (code: number) => void): void {
       flag('--request-timeout <time>', 'how long a command waits for a majority')
         .argParser(values.duration(10, 3_600_000))
         .default(defaults.requestTimeoutMs, '5s'),
+    )
+    .addOption(
+      flag('--read <mode>', 'how reads are answered: quorum, lease or stale').choices(readModes).default(defaults.read),
     )
     .addOption(
       flag('--transaction-timeout <time>', 'how long a transaction may be idle before it is rolled back')
@@ -241,6 +253,7 @@ function nodeOptions(flags: NodeFlags) {
     heartbeatMs: heartbeat,
     electionMs: election,
     transactionIdleMs: flags.transactionTimeout,
+    read: flags.read,
     memoryLimitBytes: flags.memoryLimit,
     snapshotLogBytes: flags.snapshotLogBytes,
     maxConnections: connectionLimit(),

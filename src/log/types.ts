@@ -132,8 +132,11 @@ export interface LogOptions {
   readonly tailBytes?: number;
   /** Bytes that must stay free for one snapshot (more, when the newest one is larger); may be changed later. Default 0. */
   readonly reserveBytes?: number;
-  /** A folder that is corrupt is opened as `damaged` (but for `meta`): with what of it is good, for a host that repairs it from the other members. Default: it is not opened. */
-  readonly repair?: boolean;
+  /**
+   * Whether a folder that is corrupt is opened as `damaged` (but for `meta`): with what of it is good, for a host that repairs it from
+   * the other members. It is asked with the founding record, if that is good. Default: it is not opened.
+   */
+  readonly repair?: boolean | ((founding: Founding | undefined) => boolean);
   /** Lets other work in between the steps of a long one; by default only the steps of promises. */
   readonly defer?: Timers['defer'];
   /** Times writes; without one, `writeLatency` says 0. */

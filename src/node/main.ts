@@ -114,6 +114,8 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       defer: (callback) => env.timers.defer(callback),
       crc32c: checksum,
       directory: dataDir,
+      repair: (founding) => hasOthers(options, founding),
+      onWarning: (message) => options.log('warn', message),
       nodeId: id,
       tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
@@ -129,6 +131,12 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
     if (error instanceof LogError) throw new NodeError(error.message);
     throw new NodeError(`cannot open the data folder ${dataDir}: ${(error as Error).message}`);
   }
+}
+
+/** Whether a damaged folder can be repaired from other members. A founding record that is lost says nothing. */
+function hasOthers({ id, peers }: NodeOptions, founding: Founding | undefined): boolean {
+  const members = founding?.members ?? peers ?? [];
+  return members.some((member) => member.id !== id);
 }
 
 /** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */

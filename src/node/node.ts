@@ -29,13 +29,14 @@ import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
 import type { Entry, Membership, Ready, Role } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
+import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { ExpiryClock } from './expiry.js';
 import { LogTime } from './log-time.js';
 import type { NodeOptions } from './options.js';
-import { Outbox } from './outbox.js';
+import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
+import { Room } from './room.js';
 import { Sessions } from './sessions.js';
 import { Snapshots } from './snapshots.js';
 import { controlReply } from './status.js';
@@ -53,6 +54,10 @@ const lookBytes = 4 * 1024 ** 2;
 const maxRounds = 8;
 /** And no new one begins after so many milliseconds. */
 const maxTurnMs = 20;
+/** A lease is shorter than what it rests on by this share of it: so much may one clock run faster than another. */
+const leaseDrift = 0.1;
+/** A tick that comes so many times its interval after the one before is late. */
+const lateTicks = 2;
 
 export interface NodeParts {
   readonly env: Env;
@@ -72,6 +77,7 @@ export class Node {
   readonly #log: Log;
   readonly #outbox: Outbox;
   readonly #reads: ReadBarrier;
+  readonly #room: Room;
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
   readonly #snapshots: Snapshots;
@@ -79,6 +85,7 @@ export class Node {
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
   #ticksAtOnce = 1;
+  #tickedAt = 0;
   #raft: Raft | undefined;
   /** Raft was given an input since it was last asked what to do. */
   #raftTouched = false;
@@ -152,6 +159,8 @@ export class Node {
       },
       parts.options.maxConnections,
     );
+    this.#room = this.#makeRoom();
+    log.onRoom = () => this.#guard(() => this.#room.ownChanged());
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
     this.#ticker = this.#makeTicker();
@@ -180,7 +189,33 @@ export class Node {
     return { voters: members.map(({ id }) => id), outgoing: [], learners: [] };
   }
 
+  #makeRoom(): Room {
+    const { options, transport } = this.#parts;
+    return new Room({
+      id: options.id,
+      own: () => this.#log.hasRoom,
+      membership: () => this.#raft?.membership.membership,
+      leader: () => this.#raft?.leader ?? 0,
+      tell: (to, own, majority) => {
+        transport().send({ type: 'room', from: options.id, to, term: this.#raft?.term ?? 0, own, majority });
+        this.wake();
+      },
+      handOver: (to) => void this.#touch()?.transfer(to),
+      changed: (open) => {
+        options.log(
+          open ? 'info' : 'warn',
+          open ? 'the disks have room again: writes are taken' : 'the disks of a majority are full: writes are refused',
+        );
+        this.wake();
+      },
+    });
+  }
+
   #askIndex(id: number): void {
+    if (this.#parts.options.read === 'stale') {
+      this.#reads.answer(id, this.#store.applied);
+      return;
+    }
     const raft = this.#touch();
     if (raft) raft.readIndex(id);
     else this.#reads.answer(id, -1);
@@ -193,7 +228,10 @@ export class Node {
   /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable, and its snapshot is in the store. */
   begin(): void {
     const { options, env } = this.#parts;
-    const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
+    const tickMs = options.heartbeatMs / ticksPerHeartbeat;
+    const ticks = (ms: number) => Math.max(1, Math.round(ms / tickMs));
+    const electionTicks = [ticks(options.electionMs[0]), ticks(options.electionMs[1])] as const;
+    const lease = { now: () => this.#now(), length: (electionTicks[0] - 1) * tickMs * (1 - leaseDrift) };
     this.#raft = new Raft({
       id: options.id,
       membership: this.membershipNow(),
@@ -201,8 +239,10 @@ export class Node {
       log: this.#log,
       persisted: this.#log.lastIndex(),
       commit: this.#staged,
+      abstains: this.#log.damaged,
       heartbeatTicks: ticksPerHeartbeat,
-      electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
+      electionTicks,
+      lease: options.read === 'lease' ? lease : undefined,
       random: () => env.random.float(),
       maxAppendBytes,
       maxInflightBytes,
@@ -284,9 +324,12 @@ export class Node {
 
   #tick(): void {
     const raft = this.#touch();
-    const ticks = this.#snapshots.frozen ? 0 : this.#ticksAtOnce;
-    for (let i = 0; i < ticks; i++) raft?.tick();
     const now = this.#now();
+    const tickMs = this.#parts.options.heartbeatMs / ticksPerHeartbeat;
+    const late = now - this.#tickedAt > lateTicks * tickMs * this.#ticksAtOnce;
+    this.#tickedAt = now;
+    const ticks = this.#snapshots.frozen ? 0 : this.#ticksAtOnce;
+    for (let i = 0; i < ticks; i++) raft?.tick(late);
     this.#snapshots.tick(now);
     if (this.#settle()) return;
     this.#reads.repeat(now, false);
@@ -300,6 +343,7 @@ export class Node {
 
   #expire(): void {
     this.#log.checkRoom();
+    this.#room.repeat(this.#now());
     if (this.#snapshots.loading) return;
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
     if (!this.#applying) this.#snapshots.look();
@@ -316,14 +360,11 @@ export class Node {
     if (message.type === 'forward') {
       // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
-      if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
+      const leads = raft.role === 'leader' && message.term === raft.term;
+      if (leads && message.record.length <= MOST_RECORD_BYTES && this.#takes(message.record))
         this.#propose(message.record, message.payloadCrc);
-    } else if (
-      message.type === 'offer' ||
-      message.type === 'want' ||
-      message.type === 'chunk' ||
-      message.type === 'done'
-    )
+    } else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
+    else if (message.type === 'offer' || message.type === 'want' || message.type === 'chunk' || message.type === 'done')
       this.#snapshots.receive(message);
     else if (!this.#snapshots.drops(message)) raft.step(message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
@@ -354,6 +395,7 @@ export class Node {
         raft.unreachable(peer);
         this.#snapshots.lost(peer);
       }
+      this.#room.link(peer, up);
       if (up && peer === raft.leader) this.#resend();
       this.wake();
     });
@@ -362,6 +404,11 @@ export class Node {
   #resend(): void {
     this.#outbox.sendAgain();
     this.#reads.repeat(this.#now(), true);
+  }
+
+  /** Clients' commands need room on a majority's disks. */
+  #takes(record: Uint8Array): boolean {
+    return this.#room.open || !hasCommands(record);
   }
 
   /** The index of the record's entry; undefined if this node does not lead. */
@@ -379,9 +426,10 @@ export class Node {
     return { term: raft.term, logTime: this.#logTime.stamp(raft.term) };
   }
 
-  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): 'proposed' | 'sent' | 'nobody' {
+  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): ReturnType<Dispatch> {
     const raft = this.#raft;
     if (!raft || raft.leader === 0) return 'nobody';
+    if (!this.#takes(record)) return 'full';
     if (raft.role === 'leader') return this.#propose(record, payloadCrc) === undefined ? 'nobody' : 'proposed';
     const transport = this.#parts.transport();
     if (!transport.isUp(raft.leader)) return 'nobody';
@@ -400,6 +448,7 @@ export class Node {
       this.#pump();
       const now = this.#now();
       if (!this.#snapshots.loading) this.#store.ingest(now);
+      if (!this.#room.open) this.#outbox.refuseOpen();
       this.#outbox.send(now);
       this.#reads.start(now);
       this.#pump();
@@ -453,6 +502,11 @@ export class Node {
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
     for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
     this.#snapshots.carryOut(raft, ready);
+    if (ready.changed && this.#log.damaged && !raft.abstaining) {
+      this.#log.repaired();
+      this.#parts.options.log('info', 'the data folder is repaired: this node votes and acknowledges again');
+    }
+    if (ready.changed || ready.membershipChanged) this.#room.roleChanged();
     if (ready.changed) {
       this.#pace(raft.role);
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);

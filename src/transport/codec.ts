@@ -17,6 +17,7 @@
  * readable   term, id, index
  * timeoutNow term
  * cleared    term, index, repair
+ * room       term, own, majority
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
  * offer      term, index, key, term of the snapshot, logTime, stateHash, size, count; raw: the host's bytes, whose CRC32C is the key
  * want       term, index, key, offset
@@ -106,6 +107,8 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term];
     case 'cleared':
       return [m.term, m.index, m.repair];
+    case 'room':
+      return [m.term, m.own, m.majority];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
     default:
@@ -347,6 +350,8 @@ export class MessageReader {
         return { type: 'want', from, to, term, ...this.#snapshot(f), offset: f.integer() };
       case FrameKind.done:
         return { type: 'done', from, to, term, ...this.#snapshot(f), ok: f.boolean() };
+      case FrameKind.room:
+        return { type: 'room', from, to, term, own: f.boolean(), majority: f.boolean() };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -68,6 +68,7 @@ export const FrameKind = {
   want: 28,
   chunk: 29,
   done: 30,
+  room: 31,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

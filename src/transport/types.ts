@@ -55,7 +55,17 @@ export interface SnapshotDone extends OfSnapshot {
   readonly ok: boolean;
 }
 export type SnapshotMessage = SnapshotOffer | SnapshotWant | SnapshotChunk | SnapshotDone;
-export type PeerMessage = Message | Forward | SnapshotMessage;
+/** Whether there is room on disks for entries with commands: on the sender's own, and, as far as the leader says, on a majority's. */
+export interface RoomNotice {
+  readonly type: 'room';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly own: boolean;
+  /** True but from a leader. */
+  readonly majority: boolean;
+}
+export type PeerMessage = Message | Forward | SnapshotMessage | RoomNotice;
 
 /** What each side says of itself when a link opens. */
 export interface Hello {

@@ -193,14 +193,14 @@ describe('a follower that needs what the log has no more', () => {
 describe('a crash of who gets a snapshot', () => {
   it('at any point from the first chunk to the end of the load leaves a node that starts, and comes back', async () => {
     const ends = new Set<string>();
-    for (let point = 0; point < 16; point++) {
+    for (let point = 0; point < 24; point++) {
       const { cluster, far } = await scene(`crash ${point}`);
       cluster.heal();
       await cluster.until(() => files(far, '.part').length > 0 || files(far, '.snap').length > 0);
       let events = 0;
       const installed = () => files(far, '.snap').some((name) => name.startsWith('snapshot-0000000002'));
       const begun = () => files(far, '.seg').some((name) => name.startsWith('wal-0000000002'));
-      await cluster.until(() => events++ >= 3 * point || told(far, 'loaded the snapshot').length > 0);
+      await cluster.until(() => events++ >= 2 * point || told(far, 'loaded the snapshot').length > 0);
       ends.add(
         told(far, 'loaded').length > 0 ? 'loaded' : installed() ? 'installed' : begun() ? 'begun' : 'on its way',
       );

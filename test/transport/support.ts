@@ -60,6 +60,7 @@ export function allMessages(): PeerMessage[] {
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
     { type: 'timeoutNow', ...link, term: 3 },
     { type: 'cleared', ...link, term: 3, index: big, repair: 2 ** 31 },
+    { type: 'room', ...link, term: 3, own: false, majority: true },
     forward(1, 0),
     forward(big, 200),
     offer(70_000, 88),
@@ -129,7 +130,7 @@ export class Receiver {
       message: (message) => this.delivered.push(message),
     });
     messages.from = 2;
-    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30]);
+    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]);
     const receiver = {
       accepts: (kind: number) => kinds.has(kind),
       begin: messages.begin.bind(messages),

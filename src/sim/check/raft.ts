@@ -12,7 +12,7 @@
  *   was said to hold is there when the node starts again, term and vote too.
  *
  * A node whose disk is known to have lied is `forgetful`: what it held need not be there from then on. It has said so all the same, and the
- * leader may hear of it late: that counts.
+ * leader may hear of it late: that counts. So is one that repairs its folder, until it says that it counts again; it does not vote meanwhile.
  */
 import { Violation } from './violation.js';
 
@@ -42,6 +42,8 @@ interface Mirror {
   /** The term that it led when it was last looked at; 0: none. */
   led: number;
   forgetful: boolean;
+  /** What its disk held before the damage that it repairs. */
+  before: readonly EntryMark[];
 }
 
 interface Known extends EntryMark {
@@ -98,7 +100,7 @@ export class RaftChecker {
   #mirror(node: number): Mirror {
     let mirror = this.#mirrors.get(node);
     if (mirror === undefined) {
-      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false };
+      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false, before: [] };
       this.#mirrors.set(node, mirror);
     }
     return mirror;
@@ -109,10 +111,24 @@ export class RaftChecker {
     this.#mirror(node).forgetful = true;
   }
 
-  /** A node begins a life with this log, term and vote. The log lacks the first `dropped` entries: a snapshot has taken their place. */
-  began(node: number, behind: readonly EntryMark[], term: number, vote: number, dropped = 0): void {
+  /** It has made good what it had lost. */
+  remembers(node: number): void {
+    const mirror = this.#mirror(node);
+    mirror.forgetful = false;
+    mirror.before = [];
+  }
+
+  /**
+   * A node begins a life with this log, term and vote. The log lacks the first `dropped` entries: a snapshot has taken their place.
+   * `damaged`: it says that its disk has lost something.
+   */
+  began(node: number, behind: readonly EntryMark[], term: number, vote: number, dropped = 0, damaged = false): void {
     const mirror = this.#mirror(node);
     this.counts.recoveries++;
+    if (damaged && !mirror.forgetful) {
+      mirror.forgetful = true;
+      mirror.before = mirror.log.slice(0, mirror.persisted);
+    }
     const log = [...this.#replaced(node, dropped), ...behind];
     if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote, dropped);
     mirror.log = [...log];
@@ -332,7 +348,8 @@ export class RaftChecker {
 
   #firstCommit(node: number, entry: EntryMark, term: number): void {
     const holders = [...this.#mirrors].filter(
-      ([, { persisted, log }]) => persisted >= entry.index && same(log[entry.index - 1], entry),
+      ([, { persisted, log, before }]) =>
+        (persisted >= entry.index && same(log[entry.index - 1], entry)) || same(before[entry.index - 1], entry),
     );
     if (holders.length < this.#majority)
       throw new Violation(

@@ -33,6 +33,7 @@ export interface Plan {
     readonly transactionIdleMs: number;
     readonly segmentBytes: number;
     readonly snapshotLogBytes: number;
+    readonly read: 'quorum' | 'lease';
   };
   /** Clients of each kind, and the milliseconds that one rests between two bursts. */
   readonly clients: number;
@@ -80,6 +81,8 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
       transactionIdleMs: pick(2_000, 30_000),
       segmentBytes: pick(8_192, 16_384, 65_536),
       snapshotLogBytes: [8_192, 16_384, 65_536, 67_108_864][snapshotLogBytes]!,
+      // A lease assumes that clocks keep much the same pace.
+      read: pick('quorum', 'quorum', faults.some(({ kind }) => kind === 'clock drifts') ? 'quorum' : 'lease'),
     },
     clients: pick(1, 1, 2),
     restMs: pick(200, 700, 1_500),
