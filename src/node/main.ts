@@ -21,6 +21,9 @@ const foundAloneAfterMs = 1_000;
 const graceMs = 2_000;
 /** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
 const tailShare = 1 / 4;
+/** A segment is this part of the log that is allowed, within these bounds. */
+const segmentsKept = 4;
+const segmentSizes = [65_536, 16 * 1024 ** 2] as const;
 
 export interface RunningNode {
   /** host:port by which the members know it. */
@@ -116,7 +119,7 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       directory: dataDir,
       nodeId: id,
       tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
-      ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+      segmentBytes: options.segmentBytes ?? segmentBytes(options.snapshotLogBytes),
     });
     try {
       log.saveVote({ ...log.vote, starts: log.vote.starts + 1 });
@@ -129,6 +132,12 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
     if (error instanceof LogError) throw new NodeError(error.message);
     throw new NodeError(`cannot open the data folder ${dataDir}: ${(error as Error).message}`);
   }
+}
+
+/** The log is shortened by whole segments: a few of them make what is kept. */
+function segmentBytes(snapshotLogBytes: number): number {
+  const wanted = Math.ceil(snapshotLogBytes / segmentsKept / 512) * 512;
+  return Math.min(Math.max(wanted, segmentSizes[0]), segmentSizes[1]);
 }
 
 /** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */
