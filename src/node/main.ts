@@ -21,6 +21,9 @@ const foundAloneAfterMs = 1_000;
 const graceMs = 2_000;
 /** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
 const tailShare = 1 / 4;
+/** A segment is this part of the log that is allowed, within these bounds. */
+const segmentsKept = 4;
+const segmentSizes = [65_536, 16 * 1024 ** 2] as const;
 
 export interface RunningNode {
   /** host:port by which the members know it. */
@@ -118,7 +121,7 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       onWarning: (message) => options.log('warn', message),
       nodeId: id,
       tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
-      ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+      segmentBytes: options.segmentBytes ?? segmentBytes(options.snapshotLogBytes),
     });
     try {
       log.saveVote({ ...log.vote, starts: log.vote.starts + 1 });
@@ -137,6 +140,12 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
 function hasOthers({ id, peers }: NodeOptions, founding: Founding | undefined): boolean {
   const members = founding?.members ?? peers ?? [];
   return members.some((member) => member.id !== id);
+}
+
+/** The log is shortened by whole segments: a few of them make what is kept. */
+function segmentBytes(snapshotLogBytes: number): number {
+  const wanted = Math.ceil(snapshotLogBytes / segmentsKept / 512) * 512;
+  return Math.min(Math.max(wanted, segmentSizes[0]), segmentSizes[1]);
 }
 
 /** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */

@@ -16,6 +16,8 @@
  *
  * - What `Ready` asks for is done in its order: hard state durable (synchronously) before any message of the same Ready.
  * - Entries reach the store in the order of their indexes, each once, and only when committed.
+ * - While a snapshot takes the place of the log, Raft gets nothing that makes it append; while it is loaded, the store is neither
+ *   parsed into, applied to nor read (snapshots.ts).
  * - Nothing is acknowledged by this node on behalf of bytes that its disk has not taken: `persisted` comes from the log alone.
  * - A failed assertion or disk write stops the node: it answers nobody afterwards.
  *

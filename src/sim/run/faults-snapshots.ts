@@ -12,17 +12,17 @@ const folder = '/data';
 /** A node stays away for so long at most, and its way back is watched for so long. */
 const awayMs = 10_000;
 const watchedMs = 5_000;
-/** Snapshots that each of the others takes before it comes back. */
-const snapshotsMissed = 2;
+/** While it is away, somebody writes so much, so often: else the logs would take their time. */
+const fillBytes = 6_000;
+const fillEveryMs = 100;
 const modes: readonly CrashMode[] = ['kill', 'tear', 'drop'];
 
 function files(node: SimNode, pattern: RegExp): string[] {
   return node.disk.exists(folder) ? node.disk.list(folder).filter((name) => pattern.test(name)) : [];
 }
 
-function taken(node: SimNode): number {
-  return node.lines.filter((line) => line.includes('took a snapshot')).length;
-}
+/** Whoever is away for one of these faults: one at a time. */
+const away = new WeakSet<Stage>();
 
 /** The newest generation that a node's log has files of. */
 function generation(node: SimNode): number {
@@ -52,24 +52,40 @@ function leftBehind({ name, begin }: Trap): FaultKind {
 
 function leave(stage: Stage, random: SeededRandom, name: string, begin: Trap['begin']): Heal | undefined {
   const node = stage.running(random);
-  if (!node || stage.nodes.length < 3 || stage.leads(node)) return undefined;
+  if (!node || stage.nodes.length < 3 || stage.leads(node) || away.has(stage)) return undefined;
   const others = stage.nodes.filter((each) => each !== node);
   if (others.every((each) => files(each, /\.snap$/).length === 0)) return undefined;
+  away.add(stage);
   stage.crash(node, modes[random.integer(0, 2)]!);
   stage.hold(node, name);
-  const before = others.map(taken);
-  const missed = (): boolean => others.every((each, at) => taken(each) >= before[at]! + snapshotsMissed);
+  // All that it had, the others have in these.
+  const segments = others.map((each) => new Set(files(each, /^wal-/)));
+  const gone = (): boolean =>
+    others.every((each, at) => files(each, /^wal-/).every((file) => !segments[at]!.has(file)));
   let back = false;
   const comeBack = (): void => {
     if (back) return;
     back = true;
+    away.delete(stage);
     stage.letGo(node, name);
     stage.revive(node);
     spring(stage, random, name, begin(stage, node));
   };
-  watch(stage, 20, awayMs, () => back || missed(), comeBack);
+  fill(stage, () => back);
+  watch(stage, 20, awayMs, () => back || gone(), comeBack);
   // It stays away until the others have gone on, however short the fault was planned.
   return () => void stage.world.schedule(awayMs, undefined, 'come back', comeBack);
+}
+
+/** Somebody writes, through the leader where there is one. */
+function fill(stage: Stage, over: () => boolean): void {
+  if (over()) return;
+  const node = stage.nodes.find((each) => stage.leads(each) && each.host.state === 'running');
+  if (node) {
+    const client = stage.cluster.client(node);
+    client.send(`SET junk ${'x'.repeat(fillBytes)}`, () => client.close());
+  }
+  stage.world.schedule(fillEveryMs, undefined, 'fill', () => fill(stage, over));
 }
 
 function spring(stage: Stage, random: SeededRandom, name: string, prey: () => SimNode | undefined): void {
@@ -78,7 +94,7 @@ function spring(stage: Stage, random: SeededRandom, name: string, prey: () => Si
     caught = prey();
     return caught !== undefined;
   };
-  watch(stage, 0.5, watchedMs, look, () => {
+  watch(stage, 2, watchedMs, look, () => {
     const victim = caught;
     if (!victim?.host.up) return;
     stage.world.schedule(random.between(0, 3), undefined, name, () => {
