@@ -39,6 +39,7 @@ import type { NodeOptions } from './options.js';
 import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
 import { Room } from './room.js';
+import { SelfCheck } from './self-check.js';
 import { Sessions } from './sessions.js';
 import { Snapshots } from './snapshots.js';
 import { controlReply } from './status.js';
@@ -83,6 +84,7 @@ export class Node {
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
   readonly #snapshots: Snapshots;
+  readonly #selfCheck: SelfCheck;
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
@@ -126,6 +128,7 @@ export class Node {
     this.#staged = store.applied;
     this.#snapshots = new Snapshots({
       ...{ env, id: parts.options.id, store, log, logBytes: parts.options.snapshotLogBytes },
+      directory: parts.options.dataDir,
       raft: () => this.#touch(),
       settle: () => void this.#pump(),
       membership: () => this.membershipNow(),
@@ -143,6 +146,7 @@ export class Node {
       guard: (action) => this.#guard(action),
       tell: (level, text) => parts.options.log(level, text),
     });
+    this.#selfCheck = this.#makeSelfCheck();
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
     this.sessions = new Sessions(
@@ -189,6 +193,22 @@ export class Node {
   membershipNow(): Membership {
     const members = this.#log.founding?.members ?? [];
     return { voters: members.map(({ id }) => id), outgoing: [], learners: [] };
+  }
+
+  #makeSelfCheck(): SelfCheck {
+    const { id, log } = this.#parts.options;
+    return new SelfCheck({
+      id,
+      log,
+      membership: () => this.#raft?.membership.membership,
+      diverged: (index, majority) => this.#snapshots.diverged(index, majority),
+      tell: (index, hash) => {
+        const { membership } = this.#raft?.membership ?? {};
+        const term = this.#raft?.term ?? 0;
+        for (const to of [...(membership?.voters ?? []), ...(membership?.learners ?? [])])
+          if (to !== id) this.#parts.transport().send({ type: 'state', from: id, to, term, index, hash });
+      },
+    });
   }
 
   #makeRoom(): Room {
@@ -365,7 +385,9 @@ export class Node {
       const leads = raft.role === 'leader' && message.term === raft.term;
       if (leads && message.record.length <= MOST_RECORD_BYTES && this.#takes(message.record))
         this.#propose(message.record, message.payloadCrc);
-    } else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
+    } else if (message.type === 'state') this.#selfCheck.heard(message.from, message.index, message.hash);
+    else if (message.type === 'rebuild') this.#snapshots.requested(message);
+    else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
     else if (message.type === 'offer' || message.type === 'want' || message.type === 'chunk' || message.type === 'done')
       this.#snapshots.receive(message);
     else if (!this.#snapshots.drops(message)) raft.step(message);
@@ -457,7 +479,7 @@ export class Node {
       this.#log.flush();
       this.#parts.transport().flush();
       const unfinished = this.#apply() || (!this.#snapshots.loading && this.#reads.evaluate());
-      this.#snapshots.proceed();
+      this.#snapshots.proceed(now);
       this.sessions.flush();
       if (unfinished) this.wake();
       const ready = this.#store.ready && !this.#snapshots.loading;
@@ -534,6 +556,7 @@ export class Node {
 
   #applied(): void {
     this.#parts.options.observer?.applied(this.#store);
+    if (this.#selfCheck.passed(this.#store.applied)) this.#selfCheck.own(this.#store.stats().checkpoint);
     if (this.#unlooked < Math.min(lookBytes, this.#parts.options.snapshotLogBytes / 4)) return;
     this.#unlooked = 0;
     this.#snapshots.look();
@@ -551,6 +574,7 @@ export class Node {
   /** The store holds a snapshot: what follows is applied, and clients are heard again. */
   #loaded(index: number): void {
     this.#staged = index;
+    this.#selfCheck.reset(this.#store.stats().checkpoint.index);
     this.#parts.options.observer?.applied(this.#store);
     this.sessions.hold(false);
   }

@@ -46,6 +46,8 @@ export interface SendingHost {
 interface Sending {
   readonly to: NodeId;
   readonly least: number;
+  /** Raft waits for the answer; else the member asked by itself. */
+  readonly ordered: boolean;
   /** Undefined until there is a snapshot that is new enough. */
   what: { readonly info: SnapshotInfo; readonly key: number; readonly reader: SnapshotReader } | undefined;
   offerAt: number;
@@ -82,11 +84,25 @@ export class SnapshotSending {
     this.stop();
   }
 
+  /** A member asks for one by itself: its own state is wrong. What Raft has ordered for it will do. */
+  request(order: SnapshotOrder): void {
+    if (this.#term !== 0 && !this.#sendings.has(order.to)) this.order(order, false);
+  }
+
   /** Raft wants a snapshot brought to a member. */
-  order({ to, least }: SnapshotOrder): void {
+  order({ to, least }: SnapshotOrder, ordered = true): void {
     this.#drop(to);
     const now = this.#host.now();
-    const sending = { to, least, what: undefined, offerAt: now, pauseMs: firstPauseMs, movedAt: now, offset: -1 };
+    const sending = {
+      to,
+      least,
+      ordered,
+      what: undefined,
+      offerAt: now,
+      pauseMs: firstPauseMs,
+      movedAt: now,
+      offset: -1,
+    };
     this.#sendings.set(to, sending);
     this.#proceed(sending, now);
   }
@@ -177,7 +193,7 @@ export class SnapshotSending {
     const until = this.#host.now() + afterwardsMs;
     if (sending.what) this.#arrived.set(sending.to, { index, until });
     this.#drop(sending.to);
-    this.#host.sent(sending.to, ok, index);
+    if (sending.ordered) this.#host.sent(sending.to, ok, index);
   }
 
   #drop(to: NodeId): void {

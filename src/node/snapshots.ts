@@ -17,14 +17,17 @@
  *    A crash at any point finds the old log or the new snapshot on disk.
  *
  * A load is left out when the log still has all that lies between what is applied and the snapshot.
+ *
+ * A node whose state turns out to be wrong (rebuild.ts) is `loading` from then on, and takes the next snapshot that holds what it has applied.
  */
 import type { Env } from '../env/env.js';
 import type { Log, SnapshotInfo } from '../log/types.js';
 import type { Raft } from '../raft/raft.js';
 import type { Membership, NodeId, Message as RaftMessage, Ready } from '../raft/types.js';
 import type { Store } from '../store/store.js';
-import type { SnapshotMessage } from '../transport/types.js';
+import type { RebuildRequest, SnapshotMessage } from '../transport/types.js';
 import type { LogLevel } from './options.js';
+import { Rebuild } from './rebuild.js';
 import { Restore } from './restore.js';
 import type { SnapshotContents } from './snapshot-meta.js';
 import { SnapshotReceiving } from './snapshot-receiving.js';
@@ -38,6 +41,8 @@ export interface SnapshotsHost {
   readonly log: Log;
   /** Bytes of log behind which a snapshot is taken. */
   readonly logBytes: number;
+  /** The data folder. */
+  readonly directory: string;
   /** Raft, about to be given an input, as it may be; undefined before it has begun. */
   raft(): Raft | undefined;
   /** Does all that Raft has asked for. */
@@ -48,7 +53,7 @@ export interface SnapshotsHost {
   applying(): boolean;
   /** Everything up to this entry is handed to the store. */
   staged(): number;
-  send(message: SnapshotMessage): void;
+  send(message: SnapshotMessage | RebuildRequest): void;
   /** Another's snapshot has taken the place of the log. Raft does not know yet. */
   installed(info: SnapshotInfo): void;
   /** The store is about to be emptied, and is full again: it holds everything up to `index`. */
@@ -68,6 +73,7 @@ export class Snapshots {
   readonly #taking: SnapshotTaking;
   readonly #sending: SnapshotSending;
   readonly #receiving: SnapshotReceiving;
+  readonly #rebuild: Rebuild;
   #loading = false;
   #restore: Restore | undefined;
 
@@ -91,12 +97,40 @@ export class Snapshots {
     this.#receiving = new SnapshotReceiving({
       ...{ id, log, now, send, tell, guard, settle: host.settle },
       follows: (from, term) => this.#follows(from, term),
-      commit: () => host.raft()?.commit ?? 0,
+      // What it has applied is not good, but what follows in its log is.
+      commit: () => (this.#rebuild.underWay ? store.applied - 1 : (host.raft()?.commit ?? 0)),
       busy: () => this.#loading,
       installs: () => this.#taking.suspend(),
       failed: () => this.#taking.resume(),
       installed: (info, contents) => this.#installed(info, contents),
     });
+    this.#rebuild = this.#makeRebuild();
+  }
+
+  #makeRebuild(): Rebuild {
+    const { id, env, store, log, directory, applying, send, tell, guard, raft } = this.#host;
+    return new Rebuild({
+      ...{ id, disk: env.disk, timers: env.timers, store, directory, applying, tell, guard },
+      leader: () => raft()?.leader ?? 0,
+      handOver: (to) => void raft()?.transfer(to),
+      ask: (to) => {
+        const least = Math.max(store.applied, log.snapshot?.index ?? 0);
+        send({ type: 'rebuild', from: id, to, term: raft()?.term ?? 0, least });
+      },
+    });
+  }
+
+  /** This node's state is not that of these members, who are a majority. */
+  diverged(index: number, majority: readonly NodeId[]): void {
+    if (this.#loading || !this.#rebuild.begin(index, majority, this.#host.env.clock.monotonic())) return;
+    this.#taking.suspend();
+    this.#host.loads();
+    this.#host.wake();
+  }
+
+  /** A member needs a snapshot, for its state is wrong; this one's is not. */
+  requested({ from, least }: RebuildRequest): void {
+    if (!this.loading) this.#sending.request({ to: from, least });
   }
 
   /** Old versions are kept for the snapshot that is being taken. */
@@ -111,7 +145,7 @@ export class Snapshots {
 
   /** Nothing may be applied anew, parsed or read. */
   get loading(): boolean {
-    return this.#loading;
+    return this.#loading || this.#rebuild.underWay;
   }
 
   /** Whether a message for Raft has to be dropped now: it will be sent again, or has come too late. */
@@ -134,6 +168,7 @@ export class Snapshots {
   tick(now: number): void {
     this.#sending.tick(now);
     this.#receiving.tick(now);
+    this.#rebuild.proceed(now);
   }
 
   /** Does its part of what Raft asks for. */
@@ -155,6 +190,7 @@ export class Snapshots {
     this.#taking.suspend();
     this.#sending.stop();
     this.#receiving.stop();
+    this.#rebuild.stop();
     this.#restore?.close();
     this.#restore = undefined;
   }
@@ -169,7 +205,7 @@ export class Snapshots {
     const { index, term } = info;
     this.#host.installed(info);
     this.#host.raft()?.installed(index, term, membership);
-    this.#loading = this.#host.log.firstIndex() > this.#host.staged() + 1;
+    this.#loading = this.#rebuild.underWay || this.#host.log.firstIndex() > this.#host.staged() + 1;
     this.#host.tell('info', `has the snapshot of entry ${index} in place of its log`);
     if (this.#loading) this.#host.loads();
     else this.#taking.resume();
@@ -177,7 +213,8 @@ export class Snapshots {
   }
 
   /** In a turn, when nothing is in the middle of being applied: begins to load what was installed. */
-  proceed(): void {
+  proceed(now: number): void {
+    if (!this.#loading) this.#rebuild.proceed(now);
     if (!this.#loading || this.#restore || this.#host.applying()) return;
     const { store, log } = this.#host;
     this.#restore = new Restore(store, log);
@@ -197,6 +234,7 @@ export class Snapshots {
     }
     this.#restore = undefined;
     this.#loading = false;
+    this.#rebuild.over();
     this.#taking.resume();
     this.#host.tell('info', `loaded the snapshot of entry ${restore.index}`);
     this.#host.loaded(restore.index);

@@ -18,6 +18,8 @@
  * timeoutNow term
  * cleared    term, index, repair
  * room       term, own, majority
+ * state      term, index, hash
+ * rebuild    term, least
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
  * offer      term, index, key, term of the snapshot, logTime, stateHash, size, count; raw: the host's bytes, whose CRC32C is the key
  * want       term, index, key, offset
@@ -109,6 +111,10 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term, m.index, m.repair];
     case 'room':
       return [m.term, m.own, m.majority];
+    case 'state':
+      return [m.term, m.index, m.hash];
+    case 'rebuild':
+      return [m.term, m.least];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
     default:
@@ -188,6 +194,12 @@ function mostRaw(kind: FrameKind): number {
   if (kind === FrameKind.append || kind === FrameKind.forward) return Number.POSITIVE_INFINITY;
   if (kind === FrameKind.chunk) return MAX_CHUNK_BYTES;
   return kind === FrameKind.offer ? MAX_META_BYTES : 0;
+}
+
+function stateHash(fields: Fields, field: number): string {
+  const hash = fields.text(STATE_HASH_CHARS);
+  if (!/^[0-9a-f]{16}$/.test(hash)) throw new ControlError(`field ${field} is not a state hash`);
+  return hash;
 }
 
 /** What a link delivers. */
@@ -281,12 +293,11 @@ export class MessageReader {
       index,
       term: f.integer(1),
       logTime: f.integer(),
-      stateHash: f.text(STATE_HASH_CHARS),
+      stateHash: stateHash(f, 6),
       size: f.integer(),
       count: f.integer(),
     };
     f.end();
-    if (!/^[0-9a-f]{16}$/.test(info.stateHash)) throw new ControlError('field 6 is not a state hash');
     const { from } = this;
     return new BytesBody(this.#crc32c, key, total, (meta) =>
       this.#message({ type: 'offer', from, to: this.#to, term, index, key, info: { ...info, meta } }),
@@ -352,6 +363,10 @@ export class MessageReader {
         return { type: 'done', from, to, term, ...this.#snapshot(f), ok: f.boolean() };
       case FrameKind.room:
         return { type: 'room', from, to, term, own: f.boolean(), majority: f.boolean() };
+      case FrameKind.state:
+        return { type: 'state', from, to, term, index: f.integer(1), hash: stateHash(f, 3) };
+      case FrameKind.rebuild:
+        return { type: 'rebuild', from, to, term, least: f.integer() };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

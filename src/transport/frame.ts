@@ -69,6 +69,8 @@ export const FrameKind = {
   chunk: 29,
   done: 30,
   room: 31,
+  state: 32,
+  rebuild: 33,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

@@ -61,7 +61,7 @@ export class Inbound {
 
   #accepts(kind: number): boolean {
     if (this.peer === 0) return kind === FrameKind.hello;
-    return kind >= FrameKind.vote ? kind <= FrameKind.room : kind === FrameKind.ping || kind === FrameKind.refusal;
+    return kind >= FrameKind.vote ? kind <= FrameKind.rebuild : kind === FrameKind.ping || kind === FrameKind.refusal;
   }
 
   #hello(hello: Hello): void {

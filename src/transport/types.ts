@@ -65,7 +65,24 @@ export interface RoomNotice {
   /** True but from a leader. */
   readonly majority: boolean;
 }
-export type PeerMessage = Message | Forward | SnapshotMessage | RoomNotice;
+/** The sender's state hash (16 hexadecimal digits) after the entry `index`. */
+export interface StateNotice {
+  readonly type: 'state';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly index: number;
+  readonly hash: string;
+}
+/** The sender's state is not that of a majority: it needs a snapshot of everything up to `least`, at least. */
+export interface RebuildRequest {
+  readonly type: 'rebuild';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly least: number;
+}
+export type PeerMessage = Message | Forward | SnapshotMessage | RoomNotice | StateNotice | RebuildRequest;
 
 /** What each side says of itself when a link opens. */
 export interface Hello {

@@ -61,6 +61,8 @@ export function allMessages(): PeerMessage[] {
     { type: 'timeoutNow', ...link, term: 3 },
     { type: 'cleared', ...link, term: 3, index: big, repair: 2 ** 31 },
     { type: 'room', ...link, term: 3, own: false, majority: true },
+    { type: 'state', ...link, term: 3, index: big, hash: '0123456789abcdef' },
+    { type: 'rebuild', ...link, term: 3, least: big },
     forward(1, 0),
     forward(big, 200),
     offer(70_000, 88),
@@ -130,7 +132,7 @@ export class Receiver {
       message: (message) => this.delivered.push(message),
     });
     messages.from = 2;
-    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]);
+    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33]);
     const receiver = {
       accepts: (kind: number) => kinds.has(kind),
       begin: messages.begin.bind(messages),
