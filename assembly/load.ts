@@ -24,7 +24,7 @@
  */
 import { freeRecords } from './alloc';
 import { applyFrom, goodSystemRecord, nothingStaged, ownSequence, takeLimit } from './apply';
-import { hashKey } from './hash';
+import { hashKey, renewHash } from './hash';
 import { itemsLost } from './items';
 import { ARGS_BASE, LOAD_STATE, SCRATCH_BASE } from './layout';
 import { check, copy, FAIL_LOAD, FAIL_READER, pad4 } from './memory';
@@ -87,6 +87,8 @@ export function loadBegin(): void {
   resetPins();
   resetVersions();
   freeRecords();
+  // Nothing that remembers a hash is left: records, transactions and scans are gone.
+  renewHash();
   store<u64>(LOAD_STATE, 0, LO_REVISION);
   set(LO_UNDER_WAY, 1);
   set(LO_WRONG, resetTable() ? LOADED : LOAD_NO_MEMORY);

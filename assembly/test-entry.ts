@@ -52,7 +52,7 @@ export {
   NODE_RIGHT,
   NODE_USERS,
 } from './expiry';
-export { HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
+export { HS_NEXT, HS_NEXT_HALF, HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
 export * from './layout';
 export { LO_REVISION, LO_UNDER_WAY, LO_WRONG, LOAD_ENTRY, LOAD_ENTRY_AT, LOAD_WINDOW } from './load';
 export { copy as test_copy, equal as test_equal } from './memory';

@@ -53,7 +53,7 @@ const drawings: [string, string, (string | number)[]][] = [
   ['pages.ts', 'state', ['PS_TOTAL', 'PS_MAX', 'PS_FRESH', 'PS_FREE', 'PS_BINS']],
   ['alloc.ts', 'state', ['AS_BYTES', 'AS_BLOCKS', 'AS_RECORDS', 'AS_PAGES']],
   ['alloc.ts', 'a block in the debug build', [0, 4, 8, 12, 'GUARD_BEFORE']],
-  ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3']],
+  ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3', 'HS_NEXT', 'HS_NEXT_HALF']],
   [
     'table.ts',
     'state',
