@@ -24,6 +24,7 @@
  */
 import { freeRecords } from './alloc';
 import { applyFrom, goodSystemRecord, nothingStaged, ownSequence, takeLimit } from './apply';
+import { compacting } from './compact';
 import { hashKey, renewHash } from './hash';
 import { itemsLost } from './items';
 import { ARGS_BASE, LOAD_STATE, SCRATCH_BASE } from './layout';
@@ -80,7 +81,7 @@ function set(offset: u32, value: u32): void {
 
 /** Empties the state. Nothing is staged, no snapshot is being written, no reading thread looks at memory. */
 export function loadBegin(): void {
-  check(nothingStaged() && !snapshotRunning(), FAIL_LOAD);
+  check(nothingStaged() && !snapshotRunning() && !compacting(), FAIL_LOAD);
   check(oldestReader() == u64.MAX_VALUE, FAIL_READER);
   txnExpire(Infinity);
   keysDrop();

@@ -40,6 +40,20 @@ export {
   AP_STAGED,
 } from './apply';
 export { CS_CHECKS, CS_END, CS_GROWTH, CS_OPERATIONS, CS_PASS, CS_PLACE, CS_REVISION } from './commit';
+export {
+  CO_AT,
+  CO_CLASSES,
+  CO_COST,
+  CO_END,
+  CO_FAILED,
+  CO_FIRST,
+  CO_FREE,
+  CO_LONGEST,
+  CO_MOVED,
+  CO_NEW,
+  CO_RUNS,
+  compacting as test_compacting,
+} from './compact';
 export { CRC_TABLE } from './crc';
 export {
   ES_BEFORE,
@@ -49,6 +63,7 @@ export {
   expiredUsers as test_expiredUsers,
   expiryFirst as test_expiryFirst,
   NODE_LEFT,
+  NODE_MARKED,
   NODE_RIGHT,
   NODE_USERS,
 } from './expiry';

@@ -223,7 +223,8 @@ export interface Store extends Snapshots {
   /** Queues a committed record (header and payload, verified by the log or the transport) for `apply`; false when there is no room until `apply` has run. Its index must follow the one before. */
   stage(record: Uint8Array): boolean;
   /**
-   * Applies what is staged, in slices of about 2 ms. `more`: call again. `no-memory`: this node cannot hold the next
+   * Applies what is staged, in slices of about 2 ms. `more`: call again; when memory is short that may go on until the snapshot
+   * that is being written has ended. `no-memory`: this node cannot hold the next
    * entry; nothing of it was applied, the node must stop.
    */
   apply(): 'done' | 'more' | 'no-memory';

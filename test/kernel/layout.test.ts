@@ -88,7 +88,7 @@ const drawings: [string, string, (string | number)[]][] = [
       'REC_KEY',
     ],
   ],
-  ['expiry.ts', 'node, 16 bytes', ['NODE_LEFT', 'NODE_RIGHT', 'NODE_USERS']],
+  ['expiry.ts', 'node, 16 bytes', ['NODE_LEFT', 'NODE_RIGHT', 'NODE_USERS', 'NODE_MARKED']],
   ['expiry.ts', 'state', ['ES_ROOT', 'ES_BEFORE', 'ES_REST', 'ES_WORK']],
   ['readers.ts', 'state', ['RS_USED']],
   ['snapshot.ts', 'state', ['SN_REVISION', 'SN_CURSOR', 'SN_RUNNING', 'SN_NEXT', 'SN_END', 'SN_CHUNK', 'SN_PART']],
@@ -154,6 +154,23 @@ const drawings: [string, string, (string | number)[]][] = [
       'OS_CHECKED',
       'OS_TOUCHED',
       'OS_INTEGER',
+    ],
+  ],
+  [
+    'compact.ts',
+    'state',
+    [
+      'CO_FIRST',
+      'CO_END',
+      'CO_AT',
+      'CO_LONGEST',
+      'CO_FAILED',
+      'CO_MOVED',
+      'CO_FREE',
+      'CO_RUNS',
+      'CO_NEW',
+      'CO_COST',
+      'CO_CLASSES',
     ],
   ],
   ['operate.ts', 'window', [0, 'WINDOW_OPERATION', 'WINDOW_BLOCK']],
@@ -262,6 +279,7 @@ describe('the address map', () => {
     expect(65_535 * 128).toBeLessThanOrEqual(constant('CONN_SIZE'));
     expect(constant('TS_RETIRED_LIST') + 32 * constant('RETIRED_ENTRY')).toBeLessThanOrEqual(1024);
     expect(constant('AS_PAGES') + 4 * constant('LISTS')).toBeLessThanOrEqual(1024);
+    expect(constant('CO_CLASSES') + 2 * constant('LISTS')).toBeLessThanOrEqual(1024);
     expect(constant('SNAPSHOT_WINDOW')).toBe(constant('SNAPSHOT_BASE') + 4 * constant('SNAPSHOT_LIST'));
     expect((constant('LOAD_WINDOW') + 1) * constant('LOAD_ENTRY')).toBeLessThanOrEqual(constant('SCRATCH_SIZE'));
   });
