@@ -52,6 +52,7 @@ import {
 import { resultBegin, sliceBegin, sliceFull } from './output';
 import { firstHeapPage, freshPage, reserve } from './pages';
 import { expired, FLAG_SYSTEM, newRecord, REC_KEY, recDeadline, recKey, recKeyLen, recValue, recValueLen } from './record';
+import { goodSession, isSessionKey } from './sessions';
 import { growSome, growthPages, locate, locateRecord, tableBytes } from './table';
 import {
   UNFINISHED,
@@ -518,8 +519,13 @@ export function takeLimit(): void {
   setLogicalLimit(record == 0 ? 0 : load<u64>(recValue(record)));
 }
 
-/** Whether a system record has the shape that this version's are in: its value is read without looking at its length. */
-export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32): bool {
+/**
+ * Whether a system record has the shape that this version's are in: its value is read without looking at its length. Sessions
+ * have a deadline, no others do.
+ */
+export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32, deadline: u64): bool {
+  if (isSessionKey(key, keyLen)) return deadline != 0 && goodSession(key, key + keyLen, valueLen);
+  if (deadline != 0) return false;
   if (keyLen == ORIGIN_KEY_BYTES && load<u8>(key) == ORIGIN_PREFIX) return valueLen == ORIGIN_VALUE_BYTES;
   if (keyLen == LIMIT_KEY_BYTES && (load<u64>(key) & 0xff_ffff_ffff) == LIMIT_KEY) return valueLen == 8;
   return true;

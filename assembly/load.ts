@@ -17,7 +17,7 @@
  *      8  u32  address of the entry
  *
  * Nothing is believed: each length is compared with the bytes that are left before an address is made of it, no key may
- * come twice, no system record has a deadline, and in the end count, logical bytes and hash must be those of the snapshot.
+ * come twice, system records are as this version writes them, and in the end count, logical bytes and hash must be those of the snapshot.
  * What is published stays so until then, but nobody may read meanwhile: the host sees to that, and that no reading thread
  * looks at memory. Connections and what they wait for stay: transactions are aborted, a KEYS under way will begin again, own entries that the snapshot
  * holds are answered without an outcome.
@@ -159,7 +159,7 @@ function takeEntry(p: u32, hash: u64): u32 {
   const system: u32 = keyWord >> 31;
   if (revision == 0 || locate(hash, key, keyWord) != 0) return LOAD_CHUNK;
   if (deadline > LAST_DEADLINE) return LOAD_CHUNK;
-  if (system != 0 && (deadline != 0 || !goodSystemRecord(key, keyLen, valueLen))) return LOAD_CHUNK;
+  if (system != 0 && !goodSystemRecord(key, keyLen, valueLen, deadline)) return LOAD_CHUNK;
   if (tableFull()) return LOAD_NO_MEMORY;
   const record = newRecord(keyLen + valueLen, deadline != 0);
   if (record == 0) return LOAD_NO_MEMORY;

@@ -78,7 +78,9 @@ export {
   OS_DELETED,
   OS_END,
   OS_INTEGER,
+  OS_NOTED_BYTES,
   OS_PLACE,
+  OS_SEQUENCED,
   OS_SLOT,
   OS_TOUCHED,
   OS_UNDER_WAY,
@@ -144,6 +146,18 @@ export {
   recValue as test_recValue,
   recValueLen as test_recValueLen,
 } from './record';
+export {
+  A_ABOVE,
+  A_DATA,
+  A_OUTCOME,
+  S_ANSWERS,
+  S_LOWEST,
+  SS_HASH,
+  SS_KEY,
+  SS_LOWEST,
+  SS_NUMBER,
+  SS_SEQUENCE,
+} from './sessions';
 export { SCAN_END, scanSome as test_scanSome, TAG_BITS } from './scan';
 export {
   SE_DEADLINE,
@@ -208,6 +222,7 @@ export {
   VA_PERSISTS,
   VA_PLACE,
   VA_READS,
+  VA_SESSIONS,
 } from './validate';
 export {
   findAt as test_findAt,

@@ -14,6 +14,7 @@
  *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, PERSIST, COMMIT
  *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
  *     js-snapshot    writes and loads snapshots                js-expiry       deadlines in their order
+ *     js-sessions    SESSION, SEQ, FENCE                       js-system       system records
  *
  * ## Invariants
  *
@@ -199,7 +200,7 @@ export class JsStore implements Store {
     const reply = (line: string) => {
       text += `${replies.limited(line)}\n`;
     };
-    this.applier.run(operations, { before() {}, reply });
+    this.applier.run(operations, { before() {}, session() {}, reply });
     if (text.length > this.result.length) this.result = allocate(2 * text.length);
     this.result.latin1Write(text, 0);
     return this.result.subarray(0, text.length);
@@ -207,7 +208,7 @@ export class JsStore implements Store {
 
   snapshotBegin(): SnapshotState {
     this.guard.beginSnapshot();
-    this.writer = new SnapshotWriter(this.table, this.applier.system);
+    this.writer = new SnapshotWriter(this.table, this.applier.systemTable);
     const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
     return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs: this.logTime, checkpoint };
   }

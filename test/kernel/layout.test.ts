@@ -137,6 +137,7 @@ const drawings: [string, string, (string | number)[]][] = [
       'VA_MORE_CLASSES',
       'VA_PERSISTS',
       'VA_LONGEST',
+      'VA_SESSIONS',
     ],
   ],
   [
@@ -153,6 +154,8 @@ const drawings: [string, string, (string | number)[]][] = [
       'OS_COMMANDS',
       'OS_CHECKED',
       'OS_TOUCHED',
+      'OS_SEQUENCED',
+      'OS_NOTED_BYTES',
       'OS_INTEGER',
     ],
   ],
@@ -175,6 +178,9 @@ const drawings: [string, string, (string | number)[]][] = [
   ],
   ['operate.ts', 'window', [0, 'WINDOW_OPERATION', 'WINDOW_BLOCK']],
   ['commit.ts', 'state', ['CS_PASS', 'CS_PLACE', 'CS_END', 'CS_CHECKS', 'CS_OPERATIONS', 'CS_GROWTH', 'CS_REVISION']],
+  ['sessions.ts', 'state', ['SS_NUMBER', 'SS_SEQUENCE', 'SS_LOWEST', 'SS_HASH', 'SS_KEY']],
+  ['sessions.ts', 'value of a session', ['S_LOWEST', 'S_ANSWERS']],
+  ['sessions.ts', 'answer', ['A_ABOVE', 'A_OUTCOME', 'A_DATA']],
   [
     'apply.ts',
     'state',
