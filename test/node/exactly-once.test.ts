@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { NodeOptions } from '../../src/node/options.js';
 import type { SimClient } from '../../src/sim/client.js';
 import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
+import { agreed, told } from '../support/snapshots.js';
 
 /** Replies that leave it open, or mean that nothing was done because nobody could: the same line is sent again. */
 const undecided = /^(UNKNOWN |ERR (no-leader|timeout|stopping|busy|lost) )/;
@@ -110,28 +111,13 @@ async function fault(cluster: SimCluster): Promise<void> {
   await cluster.sleep(300 + random.integer(0, 999));
 }
 
-/** All nodes have applied the same, and hold the same. */
-async function expectEqual(cluster: SimCluster): Promise<void> {
-  await cluster.leader();
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const states: { applied: number; stateHash: string }[] = [];
-    for (const node of cluster.nodes) states.push(await cluster.status(node));
-    if (states.every(({ applied }) => applied === states[0]!.applied)) {
-      expect(new Set(states.map(({ stateHash }) => stateHash)).size).toBe(1);
-      return;
-    }
-    await cluster.sleep(50);
-  }
-  throw new Error('the nodes do not come to the same index');
-}
-
 describe('a write with a sequence', () => {
   it.each([
     'once',
     'twice',
     'thrice',
-  ])('happens once while leaders die, links break and nodes restart: %s', async (seed) => {
-    const cluster = three(seed);
+  ])('happens once while leaders die, links break, nodes restart and snapshots take the place of logs: %s', async (seed) => {
+    const cluster = three(seed, { snapshotLogBytes: 32_768, segmentBytes: 8_192 });
     await cluster.leader();
     // So slow that most faults meet something on its way.
     for (const node of cluster.nodes) node.diskDelayMs = [4, 20];
@@ -152,9 +138,10 @@ describe('a write with a sequence', () => {
     expect(new Set(shared).size).toBe(3 * many);
     const node = await cluster.leader();
     expect(await cluster.ask(node, 'MGET own0 own1 own2 shared')).toBe(`["${each}","${each}","${each}","${3 * many}"]`);
-    // It was sent again often enough to be a test.
+    // It was sent again often enough to be a test, and snapshots were loaded.
+    expect(cluster.nodes.flatMap((node) => told(node, 'loaded the snapshot')).length).toBeGreaterThan(2);
     expect(clients.reduce((sum, { sent }) => sum + sent, 0)).toBeGreaterThan(3 * (each + many) + 100);
-    await expectEqual(cluster);
+    await agreed(cluster);
     cluster.assertHealthy();
   });
 });
@@ -196,7 +183,7 @@ describe('a COMMIT with a sequence', () => {
     expect(await cluster.ask(leader, 'GET all')).toBe(`"${done}"`);
     expect(done).toBeGreaterThan(3);
     expect(outcomes.length - done).toBeGreaterThan(3);
-    await expectEqual(cluster);
+    await agreed(cluster);
     cluster.assertHealthy();
   });
 });
@@ -231,7 +218,7 @@ describe('a session', () => {
     expect(await retried(cluster, session, 'SEQ 1 INCR a', second)).toBe('(integer) 1');
     await cluster.sleep(3_601_000);
     expect(await retried(cluster, session, 'SEQ 1 INCR a', second)).toMatch(/^ERR session number \d+ is unknown/);
-    await expectEqual(cluster);
+    await agreed(cluster);
     cluster.assertHealthy();
   });
 });
