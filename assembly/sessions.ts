@@ -358,7 +358,7 @@ export function goodSession(key: u32, value: u32, bytes: u32): bool {
     if (end - answer < A_DATA) return false;
     const above = <u32>load<u8>(answer, A_ABOVE);
     const outcome = <u32>load<u8>(answer, A_OUTCOME);
-    if (above < least || above >= SESSION_WINDOW || outcome > OUTCOME_FENCED) return false;
+    if (above < least || outcome > OUTCOME_FENCED) return false;
     if (outcome == OUTCOME_CONFLICT && (end - answer == A_DATA || <u32>load<u8>(answer, A_DATA) > SHOWN)) return false;
     if (answerBytes(answer) > end - answer) return false;
     least = above + 1;

@@ -71,8 +71,8 @@ export const TTL_BYTES: u32 = 8;
 export const LARGEST_TTL: u64 = 10_000_000_000_000;
 /** Deadlines end here: they are numbers of JavaScript's too. */
 export const LAST_DEADLINE: u64 = ((<u64>1) << 53) - 1;
-/** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one. */
-export const SESSION_WINDOW: u32 = 128;
+/** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one: as many as a byte tells apart. */
+export const SESSION_WINDOW: u32 = 256;
 /** Bytes of key and value of the largest record of a session: as many answers, each a conflict on a long key. */
 const LARGEST_SESSION: u32 = 9 + 8 + SESSION_WINDOW * 67;
 /** Most SESSIONs and SEQs of an entry: each makes a record that the entry does not bring with it. */

@@ -23,9 +23,9 @@ export type Answered =
   | 'cannot';
 
 /** The server keeps the answers of so many sequences from the lowest unanswered one on. */
-const window = 128;
+const window = 256;
 /** Once that is full, so many must be answered before more are sent: they then leave together. */
-const batch = 64;
+const batch = 128;
 /** A longer line would exceed the server's limit with a sequence before it. */
 const longestLine = 8_388_608 - 64;
 

@@ -333,7 +333,7 @@ export const messages = {
   sessionUnknown: 'ERR session number \x02 is unknown or has expired; nothing was done now',
   sessionAnswered: 'ERR session sequence \x02 was said to be answered, and is forgotten; nothing was done now',
   sessionWindow:
-    'ERR session sequence \x02 is 128 or more above the lowest unanswered one, see FROM; nothing was done now',
+    'ERR session sequence \x02 is 256 or more above the lowest unanswered one, see FROM; nothing was done now',
   fenced: 'ERR aborted the transaction was gone before its COMMIT; nothing was written, begin it again',
 } as const;
 export type MessageName = keyof typeof messages;

@@ -11,8 +11,8 @@ const KEY_BYTES = 9;
 const EMPTY_BYTES = 8;
 /** How long a session lives after its last write, ms of log time. */
 const SESSION_MS = 3_600_000;
-/** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one. */
-const WINDOW = 128;
+/** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one: as many as a byte tells apart. */
+const WINDOW = 256;
 const TWO_32 = 4_294_967_296;
 /** Bytes of a key that a message shows. */
 const SHOWN = 64;
@@ -193,7 +193,7 @@ export function isGoodSession(key: string, value: string): boolean {
     if (value.length - at < ANSWER_BYTES) return false;
     const above = value.charCodeAt(at);
     const outcome = value.charCodeAt(at + 1);
-    if (above < least || above >= WINDOW || outcome > Outcome.fenced) return false;
+    if (above < least || outcome > Outcome.fenced) return false;
     at += ANSWER_BYTES;
     if (outcome === Outcome.conflict && !(value.charCodeAt(at) <= SHOWN)) return false;
     at += dataBytes(value, at, outcome);

@@ -197,7 +197,7 @@ export class RandomInput {
 
   /** A number that has been given out often, and some that were not. */
   private sequence(): number {
-    return this.dice.once(30) ? this.dice.below(1_000) : 1 + this.dice.below(this.dice.of(4, 20, 150));
+    return this.dice.once(30) ? this.dice.below(1_000) : 1 + this.dice.below(this.dice.of(4, 20, 300));
   }
 
   private sequenced(command: string): string {
