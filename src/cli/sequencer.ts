@@ -2,10 +2,11 @@
  * The CLI's own session with the cluster: which of its lines get a sequence, so that they can be sent again when a connection
  * is lost, and are done once all the same.
  *
- * A session is registered when the first write is to be sent, and gone on with on every later connection when a line needs it.
+ * A session is registered when the first write or BEGIN is to be sent, and gone on with on every later connection when a line needs it.
  * Writes outside transactions get a sequence, and the COMMIT of a transaction that is known to be open: without its sequence
  * it could not be asked again what came of it. As soon as the user speaks of sessions himself, all this ends.
  */
+import { messages } from '../protocol/commands.js';
 import { isOfSessions, takesSequence } from './command-kind.js';
 
 /** What the connection knows of the session: nothing yet; asked, and all waits for the answer; it has it; it cannot have one. */
@@ -26,6 +27,8 @@ export type Answered =
 const window = 256;
 /** Once that is full, so many must be answered before more are sent: they then leave together. */
 const batch = 128;
+/** A session that was not used for so long is asked about before it is used again: on the server it lives for an hour. */
+const idleMs = 600_000;
 /** A longer line would exceed the server's limit with a sequence before it. */
 const longestLine = 8_388_608 - 64;
 
@@ -38,6 +41,8 @@ export interface Line {
 }
 
 export class Sequencer {
+  readonly #now: () => number;
+  #usedMs = 0;
   #state: State = 'none';
   #manual = false;
   #number: string | undefined;
@@ -47,6 +52,11 @@ export class Sequencer {
   /** The BEGIN whose transaction the next line to be sent stands in; whether it was answered with OK. */
   #begin: Line | undefined;
   #open = false;
+
+  /** `now`: the monotonic clock, ms. */
+  constructor(now = () => performance.now()) {
+    this.#now = now;
+  }
 
   /** A line of SESSION's is on its way, and decides how the rest is sent. */
   get asked(): boolean {
@@ -66,33 +76,43 @@ export class Sequencer {
     this.#full = false;
   }
 
-  /** What must be sent before a line of the user's that speaks of sessions: he must not come into this one. */
-  handOver(line: Buffer): string | undefined {
+  /**
+   * The user speaks of sessions himself: SESSION ends this one. What a SEQ gets that he has begun none for, so that it does not come into
+   * this one.
+   */
+  refuses(line: Buffer): string | undefined {
     const name = this.#manual ? undefined : isOfSessions(line);
-    if (name === undefined) return undefined;
-    this.#manual = true;
-    return name === 'SEQ' && this.#state === 'has' ? 'SESSION 9007199254740991' : undefined;
+    if (name === 'SESSION') this.#manual = true;
+    return name === 'SEQ' && this.#state === 'has' ? messages.noSession : undefined;
   }
 
   /** What a line needs before it is sent: nothing (it has its sequence now, if it takes one), the session, or that replies come. */
   needs(item: Line): 'nothing' | 'session' | 'replies' {
-    if (item.sequence === undefined && !this.#takes(item)) return 'nothing';
-    if (this.#state === 'cannot') return 'nothing';
-    if (item.kind === 'commit' && item.sequence === undefined && !this.#open) return 'replies';
-    if (this.#state !== 'has') return 'session';
-    if (item.sequence !== undefined) return 'nothing';
-    if (this.#next - this.#lowest >= (this.#full ? batch : window)) {
-      this.#full = true;
-      return 'replies';
-    }
-    this.#full = false;
-    item.sequence = this.#next++;
-    return 'nothing';
+    if (this.#state === 'cannot' || (item.sequence === undefined && !this.#takes(item))) return 'nothing';
+    if (item.kind === 'commit' && item.sequence === undefined) {
+      // In a transaction SESSION is refused: it has been asked for before BEGIN, or the COMMIT goes as it is.
+      if (this.#state !== 'has') return 'nothing';
+      if (!this.#open) return 'replies';
+    } else if (this.#state !== 'has' || this.#idle) return 'session';
+    return item.sequence !== undefined || item.kind === 'begin' || this.#numbered(item) ? 'nothing' : 'replies';
+  }
+
+  /** Whether it may have expired unnoticed. */
+  get #idle(): boolean {
+    return this.#next === this.#lowest && this.#now() - this.#usedMs > idleMs;
+  }
+
+  /** Gives the line the next number; false when too many are under way. */
+  #numbered(item: Line): boolean {
+    this.#full = this.#next - this.#lowest >= (this.#full ? batch : window);
+    if (!this.#full) item.sequence = this.#next++;
+    return !this.#full;
   }
 
   #takes({ line, kind, plain }: Line): boolean {
     if (plain || this.#manual || line.length > longestLine) return false;
-    return kind === 'commit' ? this.#begin !== undefined : this.#begin === undefined && takesSequence(line);
+    if (kind === 'commit') return this.#begin !== undefined;
+    return this.#begin === undefined && (kind === 'begin' || takesSequence(line));
   }
 
   /** What is sent in front of a line. */
@@ -116,6 +136,7 @@ export class Sequencer {
     }
     if (number !== undefined || reply === 'OK') {
       this.#state = 'has';
+      this.#usedMs = this.#now();
       return 'has';
     }
     this.#state = 'none';
@@ -139,10 +160,14 @@ export class Sequencer {
   }
 
   /** A line has got its reply; lines are answered in their order. */
-  replied(item: Line, ok: boolean): void {
-    if (item.sequence !== undefined) this.#lowest = item.sequence + 1;
+  replied(item: Line, reply: string): void {
+    if (item.sequence !== undefined) {
+      this.#lowest = item.sequence + 1;
+      this.#usedMs = this.#now();
+      if (this.#state === 'has' && reply.startsWith('ERR session ')) this.#state = 'none';
+    }
     if (item !== this.#begin) return;
-    this.#open = ok;
-    if (!ok) this.#begin = undefined;
+    this.#open = reply === 'OK';
+    if (!this.#open) this.#begin = undefined;
   }
 }

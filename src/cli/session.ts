@@ -53,8 +53,8 @@ export interface SessionHandlers {
 interface Item {
   readonly line: Buffer;
   readonly kind: CommandKind;
-  /** A line of the session's own; `asks`: for the session with the cluster. */
-  readonly own?: 'asks' | 'leaves';
+  /** A line of the session's own, which asks for the session with the cluster. */
+  readonly own?: true;
   /** Its number within the CLI's session with the cluster. */
   sequence?: number;
   /** To be sent without a sequence. */
@@ -74,6 +74,8 @@ const maxBytes = 1_048_576;
 const roundMs = 100;
 const newline = Buffer.from('\n');
 const ok = Buffer.from('OK');
+/** So much of a reply tells what it is. */
+const headBytes = 16;
 const nothing = Buffer.alloc(0);
 
 export class Session {
@@ -174,6 +176,11 @@ export class Session {
       item.answer ??= item.repeat ? undefined : this.#doomed(item);
       if (item.answer !== undefined) continue;
       if (this.#sequencer.asked) break;
+      const refusal = this.#sequencer.refuses(item.line);
+      if (refusal !== undefined) {
+        this.#items[this.#next] = { line: item.line, kind: 'constant', answer: refusal };
+        continue;
+      }
       const first = this.#goesFirst(item);
       if (first === 'wait') break;
       if (first !== undefined) {
@@ -190,12 +197,10 @@ export class Session {
 
   /** What must be sent before a line, and nothing if that is the line itself; or that it must wait for replies. */
   #goesFirst(item: Item): Item | 'wait' | undefined {
-    const leave = this.#sequencer.handOver(item.line);
-    if (leave !== undefined) return { line: Buffer.from(leave), kind: 'constant', own: 'leaves' };
     const need = this.#sequencer.needs(item);
     if (need === 'nothing') return undefined;
     if (need === 'replies') return 'wait';
-    return { line: Buffer.from(this.#sequencer.ask()), kind: 'constant', own: 'asks' };
+    return { line: Buffer.from(this.#sequencer.ask()), kind: 'constant', own: true };
   }
 
   /** The session with the cluster was asked for, and this is the reply. */
@@ -206,7 +211,7 @@ export class Session {
     if (outcome !== 'unavailable') return;
     const text = reply.startsWith('ERR ') ? reply : messages.readTimeout;
     for (const item of this.#items.slice(this.#next)) {
-      if (item.kind === 'commit') item.plain = true;
+      if (item.kind === 'begin') item.plain = true;
       if (item.kind === 'begin' || item.kind === 'commit') break;
       if (item.kind === 'write') item.answer ??= text;
     }
@@ -237,7 +242,7 @@ export class Session {
     }
     const { sequence } = this.#items[this.#head]!;
     // The node knows less than the others do: what came of it can be asked there.
-    if (sequence !== undefined && /^UNKNOWN (?:lost|stopping) /.test(line.toString('latin1', 0, 32))) {
+    if (sequence !== undefined && line[0] === 0x55 && /^UNKNOWN (?:lost|stopping) /.test(line.toString())) {
       this.#lost(this.#connection!, line.toString());
       return;
     }
@@ -249,12 +254,12 @@ export class Session {
   /** Gives the head its reply. */
   #give(line: Buffer): void {
     const item = this.#items[this.#head++]!;
-    this.#sequencer.replied(item, line.equals(ok));
+    this.#sequencer.replied(item, line.toString('latin1', 0, headBytes));
     this.#next = Math.max(this.#next, this.#head);
     this.#bytes -= item.line.length;
     if (this.#head >= maxLines || this.#head === this.#items.length) this.#compact();
     if (item.own !== undefined) {
-      if (item.own === 'asks' && item.answer === undefined) this.#asked(line.toString());
+      if (item.answer === undefined) this.#asked(line.toString());
       return;
     }
     if (item.kind === 'begin' && line.equals(ok)) this.#open = true;

@@ -99,6 +99,7 @@ export class FakeNode {
 
   #session(number: string, own: Own): string {
     const sessions = this.#state.sessions!;
+    if (own.transaction) return 'ERR in-transaction SESSION';
     own.answers = undefined;
     if (number === '') {
       const fresh = String(100 + sessions.size);

@@ -327,7 +327,7 @@ describe('a session whose cluster knows sessions too', () => {
     await answered();
     expect(replies.slice(4)).toEqual(['OK', 'OK', 'ERR aborted the transaction was gone', '(nil)']);
     expect([...state.map]).toEqual([['a', '1']]);
-    expect(members[0]!.received.slice(-4)).toEqual(['BEGIN', 'SET a 1', 'SESSION', 'SEQ 1 FROM 1 COMMIT']);
+    expect(members[0]!.received.slice(-4)).toEqual(['SESSION', 'BEGIN', 'SET a 1', 'SEQ 1 FROM 1 COMMIT']);
   });
 
   it('leaves a COMMIT or ROLLBACK without BEGIN as it is, and what BEGIN could not begin', async () => {
