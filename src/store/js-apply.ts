@@ -148,7 +148,18 @@ export class Applier {
   /** An operation has at least 12 bytes, so this many more keys at most; memory as much as the entry has. */
   private hasRoom(): boolean {
     const bytes = this.staged[this.stagedAt]!.length;
-    return this.table.hasRoom(bytes / HEAD) && this.table.usedBytes() + 8 * bytes < this.heapLimitBytes;
+    return this.roomFor(bytes / HEAD, bytes);
+  }
+
+  /** Room for so many more keys of the users' or the system's, and entries of so many bytes. */
+  roomFor(keys: number, bytes: number): boolean {
+    const hasRoom = this.table.hasRoom(keys) && this.system.table.hasRoom(keys);
+    return hasRoom && this.usedBytes + 8 * bytes < this.heapLimitBytes;
+  }
+
+  /** What all records use, by their estimate. */
+  get usedBytes(): number {
+    return this.table.usedBytes() + this.system.table.usedBytes();
   }
 
   /** False when the slice is over. */

@@ -229,10 +229,8 @@ export class JsStore implements Store {
     this.front.expire(Number.POSITIVE_INFINITY);
     this.reads.endScan();
     this.applier.reset();
-    const { table } = this;
-    const hasRoom = (keys: number, bytes: number) =>
-      table.hasRoom(keys) && table.usedBytes() + 8 * bytes < this.heapLimitBytes;
-    this.loader = new SnapshotLoader(this.applier, table, hasRoom);
+    const hasRoom = (keys: number, bytes: number) => this.applier.roomFor(keys, bytes);
+    this.loader = new SnapshotLoader(this.applier, this.table, hasRoom);
   }
 
   loadChunk(chunk: Uint8Array): boolean {
@@ -259,7 +257,7 @@ export class JsStore implements Store {
       stateHash: applier.hash.toString(),
       logicalBytes: applier.logicalBytes,
       limitBytes: applier.limitBytes,
-      usedBytes: this.table.usedBytes(),
+      usedBytes: applier.usedBytes,
       reservedBytes: this.table.reservedBytes(),
       transactions: front.transactions,
       checkpoint: applier.checkpoint,
