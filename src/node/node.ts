@@ -184,7 +184,7 @@ export class Node {
     const logTime = this.#logTime.stamp(term);
     const header = { index, term, logTime, wall: env.clock.wall(), type: EntryType.config as number };
     if (record === undefined && index === 1) {
-      const config = store.configRecord(options.memoryLimitBytes);
+      const config = store.configRecord({ limitBytes: options.memoryLimitBytes });
       sealRecord(config.record, header, config.payloadCrc, store.crc32c);
       return config.record;
     }

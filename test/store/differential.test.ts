@@ -227,7 +227,12 @@ class Session {
   private config(): void {
     const { dice, input, pair } = this;
     const limit = dice.of(0, 1, 4_000, 20_000, 2 ** 40);
-    const payload = configPayload({ key: 'limit', value: u64(BigInt(limit)) });
+    const members = Buffer.alloc(dice.of(0, 1, 60, 1_000, 40_000, 65_536, 65_537), dice.below(256));
+    const settings = [
+      { key: 'limit', value: u64(BigInt(limit)) },
+      { key: 'members', value: members },
+    ];
+    const payload = configPayload(...settings.slice(dice.below(2), 1 + dice.below(2)));
     pair.commitPayload(dice.once(3) ? input.damaged(payload) : payload, EntryType.config, `limit ${limit}`);
   }
 }
