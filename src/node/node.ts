@@ -24,18 +24,23 @@
  * Entries travel as buffers of the JavaScript heap: the store's memory is copied once on the way out and once on the way in to apply, so that
  * no socket or disk write ever reads memory that the store uses again.
  */
-import type { Env, Timer } from '../env/env.js';
+import type { Env, Timer, Timers } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Ready, Role } from '../raft/types.js';
+import type { Entry, Membership, MembershipRefusal, Ready, Role } from '../raft/types.js';
 import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
+import { type AdminHost, answerRequest } from './admin.js';
+import { Changes } from './changes.js';
 import { ExpiryClock } from './expiry.js';
+import { handOver, SlowDisk } from './handover.js';
 import { LogTime } from './log-time.js';
-import type { NodeOptions } from './options.js';
+import { describeMembers, formatMembers, foundingMembers, isVoter, Kind } from './members.js';
+import { type NodeOptions, RemovedError } from './options.js';
 import { Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
+import type { Roster } from './roster.js';
 import { Sessions } from './sessions.js';
 import { controlReply } from './status.js';
 
@@ -50,6 +55,8 @@ const stageBytes = 4 * 1024 ** 2;
 const maxRounds = 8;
 /** And no new one begins after so many milliseconds. */
 const maxTurnMs = 20;
+/** A leader that is told to stop waits so long for another to lead. */
+const handOverMs = 1_000;
 
 export interface NodeParts {
   readonly env: Env;
@@ -57,13 +64,20 @@ export interface NodeParts {
   readonly address: string;
   readonly store: Store;
   readonly log: Log;
+  readonly roster: Roster;
   readonly transport: () => Transport;
   /** The node cannot go on. */
   readonly fail: (error: Error) => void;
 }
 
-export class Node {
+/** What may be taken of a stranger (roster.ts). */
+function isRequest({ type }: PeerMessage): boolean {
+  return type === 'append' || type === 'heartbeat' || type === 'vote';
+}
+
+export class Node implements AdminHost {
   readonly sessions: Sessions;
+  readonly changes: Changes;
   readonly #parts: NodeParts;
   readonly #store: Store;
   readonly #log: Log;
@@ -71,6 +85,7 @@ export class Node {
   readonly #reads: ReadBarrier;
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
+  readonly #slowDisk = new SlowDisk();
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
@@ -108,12 +123,22 @@ export class Node {
     });
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
+    this.changes = new Changes({
+      id: parts.options.id,
+      address: parts.address,
+      roster: parts.roster,
+      raft: () => this.#raft,
+      now: () => this.#now(),
+      propose: (record, membership) => this.#proposeMembers(record, membership),
+      log: (level, text) => parts.options.log(level, text),
+    });
     this.sessions = new Sessions(
       store,
       {
         wake: () => this.wake(),
         peer: (socket, first) => parts.transport().accept(socket, first),
         control: (code) => controlReply(code, this),
+        cluster: (line, answer) => answerRequest(this, line, answer),
         applied: (sequence) => this.#outbox.decided(sequence),
         gap: () => {
           this.#outbox.sendAgain();
@@ -132,6 +157,15 @@ export class Node {
 
   get options(): NodeOptions {
     return this.#parts.options;
+  }
+  get id(): number {
+    return this.#parts.options.id;
+  }
+  get timers(): Timers {
+    return this.#parts.env.timers;
+  }
+  get roster(): Roster {
+    return this.#parts.roster;
   }
   get address(): string {
     return this.#parts.address;
@@ -157,12 +191,12 @@ export class Node {
   }
 
   /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable. */
-  begin(founding: Founding): void {
-    const { options, env } = this.#parts;
+  begin(): void {
+    const { options, env, roster } = this.#parts;
     const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
     this.#raft = new Raft({
       id: options.id,
-      membership: { voters: founding.members.map((m) => m.id), outgoing: [], learners: [] },
+      ...roster.begin(),
       hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
       log: this.#log,
       persisted: this.#log.lastIndex(),
@@ -172,19 +206,20 @@ export class Node {
       random: () => env.random.float(),
       maxAppendBytes,
       maxInflightBytes,
-      seal: (index, term, record) => this.#seal(index, term, record),
+      seal: (index, term, record, membership) => this.#seal(index, term, record, membership),
     });
     options.observer?.began(this.#raft, this.#log);
     this.wake();
   }
 
   /** The leader's header. The first entry of a log carries what the cluster begins with; later terms begin with a no-op (§5.4.2). */
-  #seal(index: number, term: number, record: Uint8Array | undefined): Uint8Array {
+  #seal(index: number, term: number, record: Uint8Array | undefined, membership: Membership | undefined): Uint8Array {
     const { store, options, env } = this.#parts;
     const logTime = this.#logTime.stamp(term);
     const header = { index, term, logTime, wall: env.clock.wall(), type: EntryType.config as number };
     if (record === undefined && index === 1) {
-      const config = store.configRecord({ limitBytes: options.memoryLimitBytes });
+      const members = formatMembers(foundingMembers(this.founding!.members));
+      const config = store.configRecord({ limitBytes: options.memoryLimitBytes, members });
       sealRecord(config.record, header, config.payloadCrc, store.crc32c);
       return config.record;
     }
@@ -192,7 +227,7 @@ export class Node {
     if (record !== this.#proposed) throw new Error('a record was proposed without the CRC of its payload');
     const crc = record === undefined ? store.crc32c(bytes, 0, HEADER_BYTES) : this.#proposedCrc;
     // An entry without a payload lets log time pass.
-    header.type = bytes.length > HEADER_BYTES ? EntryType.data : EntryType.noop;
+    if (membership === undefined) header.type = bytes.length > HEADER_BYTES ? EntryType.data : EntryType.noop;
     sealRecord(bytes, header, crc, store.crc32c);
     return bytes;
   }
@@ -251,6 +286,8 @@ export class Node {
   #tick(): void {
     const raft = this.#touch();
     for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick();
+    this.changes.look();
+    this.#stopIfOut(raft);
     if (this.#settle()) return;
     const now = this.#now();
     this.#reads.repeat(now, false);
@@ -262,9 +299,32 @@ export class Node {
     this.#turn();
   }
 
+  /** A node that was removed stops by itself, once that is committed and others lead. */
+  #stopIfOut(raft: Raft | undefined): void {
+    const { roster } = this.#parts;
+    if (!raft || !roster.isOut || raft.role === 'leader' || !raft.membership.committed) return;
+    const { id } = this.#parts.options;
+    const taken = roster.members.some((member) => member.id === id && member.kind !== Kind.removed);
+    const what = taken ? 'another data folder has taken its place' : 'it was removed from the cluster';
+    this.fail(new RemovedError(`node ${id} stops: ${what}`));
+  }
+
   #expire(): void {
     this.#log.checkRoom();
+    this.#lookAtDisk();
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
+  }
+
+  /** A cluster whose leader's disk is slow is slow as a whole. */
+  #lookAtDisk(): void {
+    const raft = this.#raft;
+    const latency = this.#log.writeLatency();
+    if (!raft || !this.#slowDisk.look(raft.role === 'leader', latency, this.#now())) return;
+    const to = raft.chooseSuccessor();
+    if (to === 0 || this.#touch()?.transfer(to) !== undefined) return;
+    const ms = Math.max(latency.medianMs, latency.inFlightMs).toFixed(0);
+    this.#parts.options.log('warn', `the disk takes ${ms} ms for a write: hands leadership over to node ${to}`);
+    this.wake();
   }
 
   /** A message of a peer's that the transport has checked. */
@@ -275,11 +335,15 @@ export class Node {
   readonly #step = (message: PeerMessage): void => {
     const raft = this.#touch();
     if (!raft) return;
+    if (this.#parts.roster.isStranger(message.from) && !isRequest(message)) return;
     if (message.type === 'forward') {
       // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
       if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
         this.#propose(message.record, message.payloadCrc);
+    } else if (message.type === 'append') {
+      const entries = this.#parts.roster.note(message.entries);
+      raft.step(entries === message.entries ? message : { ...message, entries });
     } else raft.step(message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
     if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
@@ -325,6 +389,17 @@ export class Node {
     return index;
   }
 
+  /** The index of the entry that sets these members, or why there is none. */
+  #proposeMembers(members: Uint8Array, membership: Membership): number | MembershipRefusal {
+    const { record, payloadCrc } = this.#store.configRecord({ members });
+    this.#proposed = record;
+    this.#proposedCrc = payloadCrc;
+    const index = this.#touch()?.proposeMembership(record, membership);
+    this.#proposed = undefined;
+    this.wake();
+    return index ?? 'not-leader';
+  }
+
   #leading(): { term: number; logTime: number } | undefined {
     const raft = this.#raft;
     if (raft?.role !== 'leader') return undefined;
@@ -362,10 +437,17 @@ export class Node {
       if (unfinished) this.wake();
       more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
     } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
+    this.changes.look();
     if (this.#expiry.look() || more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
   }
+
+  /** Raft was given an input. */
+  readonly nudge = (): void => {
+    this.#raftTouched = true;
+    this.wake();
+  };
 
   /** Raft, about to be given an input. */
   #touch(): Raft | undefined {
@@ -398,6 +480,8 @@ export class Node {
       this.#log.append(ready.entries);
       this.#log.flush();
     }
+    if (ready.membershipChanged) this.#membersChanged(raft);
+    if (ready.leaveJoint) this.changes.leaveJoint();
     const transport = this.#parts.transport();
     const { messages, reads } = ready;
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
@@ -408,6 +492,19 @@ export class Node {
       else if (raft.leader !== 0) this.#parts.options.log('info', `follows node ${raft.leader} in term ${raft.term}`);
       this.#resend();
     }
+  }
+
+  /** Another record of the members is in force: the newest of the log. */
+  #membersChanged(raft: Raft): void {
+    const { roster, options } = this.#parts;
+    const before = { own: roster.own, list: describeMembers(roster.members) };
+    roster.refresh(raft.membership.index);
+    const after = { own: roster.own, list: describeMembers(roster.members) };
+    if (before.list !== after.list) options.log('info', `members: ${after.list}`);
+    if (!before.own && after.own?.kind === Kind.learner)
+      options.log('info', 'is a learner: it is sent the log, and has no vote');
+    if (before.own && after.own && !isVoter(before.own) && isVoter(after.own))
+      options.log('info', 'has caught up, and is a voter now');
   }
 
   /** Hands committed entries to the store; true when it has more to do and others should run first. */
@@ -455,8 +552,17 @@ export class Node {
     this.#expiry.stop();
   }
 
-  /** Takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */
+  /** Leads no more when this resolves, if it can be; others are waited for no longer than a moment. */
+  async #handOver(): Promise<void> {
+    const raft = this.#raft;
+    if (raft?.role !== 'leader' || raft.chooseSuccessor() === 0) return;
+    await handOver(this, raft, 0, handOverMs);
+  }
+
+  /** Hands leadership over, takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */
   async stop(graceMs: number): Promise<void> {
+    if (this.#stopped) return;
+    await this.#handOver();
     if (this.#stopped) return;
     this.sessions.stop();
     const { timers } = this.#parts.env;
