@@ -161,7 +161,13 @@ function addNode(program: Command, finish: (code: number) => void): void {
         values.joinList,
       ),
     )
-    .addOption(flag('--first-node <address>', 'whom to ask without --join').default(defaults.firstNode).hideHelp())
+    .addOption(
+      new Option('--first-node <address>', 'whom to ask without --join')
+        .env('DISTRIBUTED_FIRST_NODE')
+        .argParser((text) => formatAddress(values.address(text)))
+        .default(defaults.firstNode)
+        .hideHelp(),
+    )
     .addOption(storeFlag())
     .addOption(
       flag('--request-timeout <time>', 'how long a command waits for a majority')
@@ -414,7 +420,7 @@ function addCluster(program: Command, finish: (code: number) => void): void {
     .summary('add and remove members, hand leadership over')
     .description('Shows and changes who belongs to a cluster.')
     .addHelpText('after', clusterHelp);
-  const at = () => new Option('--at <address...>', nodesToTry).argParser(values.addresses).env('DISTRIBUTED_AT');
+  const at = () => new Option('--at <list>', nodesToTry).argParser(values.addressList).env('DISTRIBUTED_AT');
   const id = values.integer(1, 65_535);
   const act = async (flags: ClusterFlags, request: ClusterRequest): Promise<void> => {
     const { runCluster } = await import('./cluster.js');

@@ -96,8 +96,13 @@ export function addresses(text: string, previous: readonly Address[] | undefined
 }
 
 /** `127.0.0.1:8080,127.0.0.1:8081`. */
+export function addressList(text: string): readonly Address[] {
+  return text.split(',').map((one) => address(one.trim()));
+}
+
+/** The same as texts. */
 export function joinList(text: string): readonly string[] {
-  return text.split(',').map((one) => formatAddress(address(one.trim())));
+  return addressList(text).map(formatAddress);
 }
 
 /** `1=127.0.0.1:8080,2=127.0.0.1:8081`: every id and every address once. */

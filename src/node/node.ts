@@ -396,7 +396,7 @@ export class Node implements AdminHost {
     this.#proposedCrc = payloadCrc;
     const index = this.#touch()?.proposeMembership(record, membership);
     this.#proposed = undefined;
-    this.wake();
+    if (typeof index === 'number') this.wake();
     return index ?? 'not-leader';
   }
 

@@ -198,10 +198,10 @@ export class Roster {
   }
 
   #seeOff(member: Member): void {
-    const { timers, changed } = this.#host;
-    const timer = timers.after(leaveMs, () => {
+    const timer = this.#host.timers.after(leaveMs, () => {
       this.#leavers.delete(member);
-      changed();
+      this.#host.review();
+      this.#host.changed();
     });
     this.#leavers.set(member, timer);
   }
