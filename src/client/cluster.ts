@@ -43,7 +43,7 @@ async function askAll(addresses: readonly Address[], request: ClusterRequest): P
   const queue = [...addresses];
   const asked = new Set<string>();
   const reasons: string[] = [];
-  let retry = false;
+  let again = false;
   for (let address = queue.shift(); address; address = queue.shift()) {
     const name = formatAddress(address);
     if (asked.has(name)) continue;
@@ -51,15 +51,15 @@ async function askAll(addresses: readonly Address[], request: ClusterRequest): P
     try {
       const reply = await askOne(address, request);
       if (!('error' in reply)) return { fields: reply, error: '', final: false };
-      if (reply.leader === null && !reply.retry) return { error: reply.error, final: true };
+      if (reply.leader === null && !reply.again) return { error: reply.error, final: true };
       if (reply.leader !== null) queue.unshift(parseAddress(reply.leader));
       reasons.push(reply.error);
-      retry = true;
+      again = true;
     } catch (error) {
       reasons.push((error as Error).message);
     }
   }
-  return { error: `${retry ? '' : 'no node answers: '}${reasons.join('; ')}`, final: !retry };
+  return { error: `${again ? '' : 'no node answers: '}${reasons.join('; ')}`, final: !again };
 }
 
 /** One question to one node. Rejects with an Error that begins with the address when there is no answer. */

@@ -48,8 +48,8 @@ export function answerRequest(host: AdminHost, line: string, answer: (line: stri
   else change(host, raft, request, reply);
 }
 
-function failure(error: string, leader: string | null, retry: boolean): ClusterError {
-  return { error, leader, retry };
+function failure(error: string, leader: string | null, again: boolean): ClusterError {
+  return { error, leader, again };
 }
 
 /** This node cannot do it: where to ask. */
@@ -65,8 +65,8 @@ type Change = Exclude<ClusterRequest, { readonly request: 'status' | 'transfer' 
 function change(host: AdminHost, raft: Raft, request: Change, reply: (value: object) => void): void {
   host.changes.add(goalOf(host, raft, request), (outcome) => {
     if (outcome.ok) reply(request.request === 'join' ? joinAnswer(host) : { done: true });
-    else if (host.raft?.role !== 'leader' && outcome.retry) reply(elsewhere(host));
-    else reply(failure(outcome.error, null, outcome.retry));
+    else if (host.raft?.role !== 'leader' && outcome.again) reply(elsewhere(host));
+    else reply(failure(outcome.error, null, outcome.again));
   });
   host.nudge();
 }

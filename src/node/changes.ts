@@ -36,16 +36,16 @@ import type { Roster } from './roster.js';
 /** A goal that is not reached after so long is given up; what of it is under way goes on. */
 const patienceMs = 12_000;
 
-/** What a look at the members finds of a goal. `retry`: what stands against it may pass. */
+/** What a look at the members finds of a goal. `again`: what stands against it may pass. */
 export type Verdict =
   | { readonly kind: 'reached' }
-  | { readonly kind: 'refused'; readonly error: string; readonly retry: boolean }
+  | { readonly kind: 'refused'; readonly error: string; readonly again: boolean }
   | { readonly kind: 'step'; readonly next: Members; readonly log: string };
 
 export type Goal = (members: Members) => Verdict;
 
 const reached: Verdict = { kind: 'reached' };
-const refused = (error: string, retry = false): Verdict => ({ kind: 'refused', error, retry });
+const refused = (error: string, again = false): Verdict => ({ kind: 'refused', error, again });
 const step = (next: Members, log: string): Verdict => ({ kind: 'step', next, log });
 
 export interface ChangesHost {
@@ -62,7 +62,7 @@ export interface ChangesHost {
 }
 
 /** How a goal ended. `leader`: this node is not it (any more). */
-export type Outcome = { readonly ok: true } | { readonly ok: false; readonly error: string; readonly retry: boolean };
+export type Outcome = { readonly ok: true } | { readonly ok: false; readonly error: string; readonly again: boolean };
 
 interface Pending {
   readonly goal: Goal;
@@ -106,7 +106,7 @@ export class Changes {
   #giveUp(test: (pending: Pending) => boolean, error: string): void {
     for (const pending of this.#pending.filter(test)) {
       this.#pending.splice(this.#pending.indexOf(pending), 1);
-      pending.done({ ok: false, error, retry: true });
+      pending.done({ ok: false, error, again: true });
     }
   }
 
@@ -118,8 +118,8 @@ export class Changes {
       if (verdict.kind === 'step' && this.#propose(verdict.next, verdict.log)) return;
       this.#pending.shift();
       if (verdict.kind === 'reached') first.done({ ok: true });
-      else if (verdict.kind === 'refused') first.done({ ok: false, error: verdict.error, retry: verdict.retry });
-      else first.done({ ok: false, error: 'the record of the members would be too large', retry: false });
+      else if (verdict.kind === 'refused') first.done({ ok: false, error: verdict.error, again: verdict.again });
+      else first.done({ ok: false, error: 'the record of the members would be too large', again: false });
     }
     this.#promote(raft);
   }

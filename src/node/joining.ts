@@ -111,9 +111,9 @@ export class Joining {
       this.#accept(answer.fields);
       return;
     }
-    const { error, leader, retry } = answer.error;
+    const { error, leader, again } = answer.error;
     if (leader !== null && this.#hops++ < mostHops) this.#ask(leader);
-    else if (leader !== null || retry) {
+    else if (leader !== null || again) {
       this.#say(error);
       this.#next();
     } else this.#host.refused(`node ${this.#host.id} at ${this.#host.address} was not let into the cluster: ${error}`);

@@ -78,6 +78,8 @@ export function membersIn(store: Store): Members | undefined {
   return value && parseMembers(value);
 }
 
+const nothing: Membership = { voters: [], outgoing: [], learners: [] };
+
 export interface RosterHost {
   readonly id: number;
   readonly log: Log;
@@ -147,6 +149,11 @@ export class Roster {
     return lists(members, { id, identity: log.folder.identity });
   }
 
+  /** The membership as of what the store has applied: the one that a snapshot of it tells Raft. */
+  get applied(): Membership {
+    return this.#membershipOf(this.#base) ?? nothing;
+  }
+
   /** What Raft begins with: the founding has been made durable meanwhile, if there was none. */
   begin(): { readonly membership: Membership; readonly changes: readonly MembershipAt[] } {
     this.#take(this.#index, this.#index === 0 ? this.#base : this.#members);
@@ -154,8 +161,7 @@ export class Roster {
       const membership = this.#membershipOf(members);
       return membership ? [{ index, membership }] : [];
     });
-    const nothing = { voters: [], outgoing: [], learners: [] };
-    return { membership: this.#membershipOf(this.#base) ?? nothing, changes };
+    return { membership: this.applied, changes };
   }
 
   #membershipOf(members: Members): Membership | undefined {
@@ -181,9 +187,8 @@ export class Roster {
     const { log } = this.#host;
     if (index === 0 || index < log.firstIndex()) return this.#base;
     const entry = log.entries(index, index, 1)[0];
-    const members = entry && membersOf(entry);
-    if (members === undefined) throw new Error(`entry ${index} was said to set the members, and does not`);
-    return members;
+    // The last entry of a snapshot need not have set them: the store has applied the one that did.
+    return (entry && membersOf(entry)) ?? this.#base;
   }
 
   #take(index: number, members: Members): void {

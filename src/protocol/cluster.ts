@@ -9,10 +9,10 @@
  * {"request":"add","id":2,"address":"127.0.0.1:8081"}    {"request":"remove","id":2}
  * {"request":"transfer"}   {"request":"transfer","to":2}   {"request":"status"}
  *
- * {"error":"…","leader":"host:port" or null,"retry":true or false}
+ * {"error":"…","leader":"host:port" or null,"again":true or false}
  * ```
  *
- * `retry`: nothing stands against asking again (an election is under way, another change takes long). Answers without an
+ * `again`: nothing stands against asking again (an election is under way, another change takes long). Answers without an
  * error are drawn at the types below. All fields are checked on both sides, for anybody can connect.
  */
 
@@ -42,7 +42,7 @@ export interface ClusterError {
   readonly error: string;
   /** Where to ask instead; null: it is not known, or asking elsewhere does not help. */
   readonly leader: string | null;
-  readonly retry: boolean;
+  readonly again: boolean;
 }
 
 /** `outgoing`: it had a vote before the change that is under way. */
@@ -122,7 +122,7 @@ export function parseReply(line: string): ClusterError | Fields {
   if (!fields.has('error')) return fields;
   const error = fields.text('error', 4_096);
   const leader = fields.isNull('leader') ? null : fields.address('leader');
-  return { error, leader, retry: fields.boolean('retry') };
+  return { error, leader, again: fields.boolean('again') };
 }
 
 export function readJoinAnswer(fields: Fields): JoinAnswer {

@@ -188,7 +188,7 @@ describe('joining', () => {
     await voters(cluster, [1, 2]);
     expect(await ask(3, 'node3:8080')).toMatchObject({
       error: expect.stringContaining('node 3 was removed from the cluster'),
-      retry: false,
+      again: false,
     });
     cluster.start(cluster.node(4), joining(1));
     await voters(cluster, [1, 2, 4]);
@@ -202,7 +202,7 @@ describe('joining', () => {
     expect(await exchange(cluster, follower, { request: 'remove', id: 9 })).toEqual({
       error: expect.stringContaining('does not lead'),
       leader: `node${leader.id}:8080`,
-      retry: true,
+      again: true,
     });
     expect(await change(cluster, { request: 'remove', id: 9 })).toMatchObject({ error: 'the cluster has no member 9' });
     const stranger = cluster.node(5);
@@ -276,7 +276,7 @@ describe('leaving', () => {
     await cluster.sleep(1_000);
     expect(await change(cluster, { request: 'remove', id: second.id })).toMatchObject({
       error: expect.stringContaining('no majority'),
-      retry: true,
+      again: true,
     });
     expect(await change(cluster, { request: 'remove', id: third.id })).toEqual({ done: true });
     expect(await change(cluster, { request: 'remove', id: second.id })).toEqual({ done: true });

@@ -92,10 +92,10 @@ describe('a request of the cluster exchange', () => {
 
 describe('an answer', () => {
   it('is an error that says where the leader is and whether to ask again, or the fields asked for', () => {
-    const error = { error: 'node 2 does not lead', leader: '127.0.0.1:8080', retry: true };
+    const error = { error: 'node 2 does not lead', leader: '127.0.0.1:8080', again: true };
     expect(parseReply(JSON.stringify(error))).toEqual(error);
-    expect(() => parseReply('{"error":"x","leader":"nowhere","retry":true}')).toThrow('leader is not host:port');
-    expect(() => parseReply('{"error":"x","leader":null}')).toThrow('retry is neither true nor false');
+    expect(() => parseReply('{"error":"x","leader":"nowhere","again":true}')).toThrow('leader is not host:port');
+    expect(() => parseReply('{"error":"x","leader":null}')).toThrow('again is neither true nor false');
     const members = [{ id: 1, address: 'a:1', kind: 'voter', identity }];
     const status = { id: 1, leader: null, term: 3, index: 9, committed: true, members };
     expect(readStatus(parseReply(JSON.stringify(status)) as Fields)).toEqual(status);
