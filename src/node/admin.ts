@@ -107,7 +107,7 @@ const kindNames: Readonly<Record<Kind, MemberKind>> = {
   [Kind.removed]: 'removed',
 };
 
-function status({ id, address, raft, roster }: AdminHost): ClusterStatus {
+function status({ id, address, founding, raft, roster }: AdminHost): ClusterStatus {
   const list = (member: Member): ListedMember => ({
     id: member.id,
     address: member.id === id && takesPart(member) ? address : member.address,
@@ -117,6 +117,7 @@ function status({ id, address, raft, roster }: AdminHost): ClusterStatus {
   const { index = 0, committed = false } = raft?.membership ?? {};
   return {
     id,
+    cluster: founding ? hex(founding.clusterId) : null,
     leader: raft?.leader || null,
     term: raft?.term ?? 0,
     index,

@@ -349,10 +349,12 @@ class Run implements RunningNode {
       if (answer.kind !== 'answer' || this.#stopping) return;
       const status = attemptStatus(answer.fields);
       const { own, isOut, index } = this.#roster;
-      // What is older than this node's own log tells nothing of it.
-      if (!status?.committed || status.index < index || (!own && !isOut)) return;
+      const hex = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString('hex');
+      // What is of another cluster, or older than this node's own log, tells nothing of it.
+      if (!status?.committed || status.cluster !== hex(this.#log.founding?.clusterId)) return;
+      if (status.index < index || (!own && !isOut)) return;
       const { id } = this.#options;
-      const identity = Buffer.from(this.#log.folder.identity).toString('hex');
+      const identity = hex(this.#log.folder.identity);
       const listed = status.members.find((member) => member.id === id);
       const takesPart = listed && listed.kind !== 'removed' && listed.kind !== 'invited';
       if (takesPart && listed.identity === identity) return;

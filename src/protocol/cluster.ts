@@ -60,6 +60,8 @@ export interface ListedMember {
 /** The answer to `status`. */
 export interface ClusterStatus {
   readonly id: number;
+  /** 32 hexadecimal digits; null: none yet. */
+  readonly cluster: string | null;
   readonly leader: number | null;
   readonly term: number;
   /** The entry that set this membership, and whether it is known to be committed. */
@@ -140,6 +142,7 @@ export function readJoinAnswer(fields: Fields): JoinAnswer {
 export function readStatus(fields: Fields): ClusterStatus {
   return {
     id: fields.id('id'),
+    cluster: fields.isNull('cluster') ? null : fields.identity('cluster'),
     leader: fields.isNull('leader') ? null : fields.id('leader'),
     term: fields.integer('term', 0, Number.MAX_SAFE_INTEGER),
     index: fields.integer('index', 0, Number.MAX_SAFE_INTEGER),
