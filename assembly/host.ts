@@ -35,7 +35,14 @@ import {
 import { itemsGiveUp, itemsGiveUpOpen, settleGivenUp } from './items';
 import { ARGS_BASE, ENTRY_BASE } from './layout';
 import { check } from './memory';
-import { MSG_NO_LEADER, MSG_READ_TIMEOUT, MSG_STOPPING, MSG_STOPPING_UNKNOWN, MSG_WRITE_TIMEOUT } from './messages';
+import {
+  MSG_DISK_FULL,
+  MSG_NO_LEADER,
+  MSG_READ_TIMEOUT,
+  MSG_STOPPING,
+  MSG_STOPPING_UNKNOWN,
+  MSG_WRITE_TIMEOUT,
+} from './messages';
 import { outputApplied, outputApplying, outputAt, outputRelease, resultDrop, resultStart } from './output';
 import { failReads } from './reads';
 import { recDeadline, recKey, recKeyLen, recRevision, recValue, recValueLen } from './record';
@@ -87,8 +94,9 @@ export function seal(): u32 {
   return 1;
 }
 
-/** Messages for why: 0 no-leader, 1 timeout, 2 stopping. */
+/** Messages for why: 0 no-leader, 1 timeout, 2 stopping, 3 disk-full. */
 function whyNothing(why: u32): u32 {
+  if (why == 3) return MSG_DISK_FULL;
   return why == 0 ? MSG_NO_LEADER : why == 1 ? MSG_READ_TIMEOUT : MSG_STOPPING;
 }
 

@@ -37,6 +37,7 @@ export const MSG_STALE_REPLY: u32 = 31;
 export const MSG_STOPPING_UNKNOWN: u32 = 32;
 export const MSG_READ_LOST: u32 = 33;
 export const MSG_WRITE_LOST: u32 = 34;
+export const MSG_DISK_FULL: u32 = 35;
 
 /** Codes of the commands, as in the table of src/protocol/commands.ts. */
 export const CMD_PING: u32 = 1;

@@ -17,7 +17,7 @@ import {
   isWildcard,
   parseAddress,
 } from '../client/address.js';
-import { defaultNodeOptions, type LogLevel, type PeerAddress } from '../node/options.js';
+import { defaultNodeOptions, type LogLevel, type PeerAddress, type ReadMode, readModes } from '../node/options.js';
 import type { ClusterRequest } from '../protocol/cluster.js';
 import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
@@ -116,7 +116,9 @@ interface NodeFlags {
   readonly heartbeat: number;
   readonly election: readonly [number, number];
   readonly transactionTimeout: number;
+  readonly read: ReadMode;
   readonly memoryLimit: number;
+  readonly snapshotLogBytes: number;
   readonly logLevel: LogLevel;
   readonly insecure?: boolean;
 }
@@ -132,6 +134,14 @@ Examples:
   printf 'SET a b\\nGET a\\n' | distributed cli  commands from a script
   distributed status                           how the members are
   distributed cluster remove 2                 takes a member out
+
+How reads are answered (--read):
+  quorum  the leader asks a majority whether it still leads: linearizable, whatever clocks do
+  lease   it does not ask if it heard of a majority a moment ago: linearizable as long as no
+          member's clock runs 10 % faster than another's during nine tenths of the least
+          --election time. Pass the same --read and --election on all members
+  stale   this node answers by itself: also without a leader, and maybe old, but never older
+          than what the connection wrote or read before; GET key STALE tells the revision
 
 A node prints one line on standard output when it serves, its log goes to standard error.
 SIGTERM and SIGINT stop it in good order. Its state is in the data folder; the folder, not the
@@ -175,6 +185,9 @@ function addNode(program: Command, finish: (code: number) => void): void {
         .default(defaults.requestTimeoutMs, '5s'),
     )
     .addOption(
+      flag('--read <mode>', 'how reads are answered: quorum, lease or stale').choices(readModes).default(defaults.read),
+    )
+    .addOption(
       flag('--transaction-timeout <time>', 'how long a transaction may be idle before it is rolled back')
         .argParser(values.duration(10, 86_400_000))
         .default(defaults.transactionIdleMs, '30s'),
@@ -193,6 +206,11 @@ function addNode(program: Command, finish: (code: number) => void): void {
       flag('--memory-limit <size>', 'most bytes of data, for a new cluster; 0: none')
         .argParser(values.size(1024 ** 2, 4 * 1024 ** 3, 'none'))
         .default(defaults.memoryLimitBytes, '2GiB'),
+    )
+    .addOption(
+      flag('--snapshot-log-bytes <size>', 'log behind which a snapshot is taken and the log shortened')
+        .argParser(values.size(4_096, 1024 ** 4))
+        .default(defaults.snapshotLogBytes, '64MiB'),
     )
     .addOption(logFlag().default('info'))
     .addOption(flag('--insecure', 'listen on an address that other machines reach, without authentication'))
@@ -260,7 +278,9 @@ function nodeOptions(flags: NodeFlags) {
     heartbeatMs: heartbeat,
     electionMs: election,
     transactionIdleMs: flags.transactionTimeout,
+    read: flags.read,
     memoryLimitBytes: flags.memoryLimit,
+    snapshotLogBytes: flags.snapshotLogBytes,
     maxConnections: connectionLimit(),
     logLevel: flags.logLevel,
   };

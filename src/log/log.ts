@@ -124,16 +124,26 @@ function read(options: Settings, folder: FolderIdentity): Found {
 /** The same for a folder that may be damaged: with `repair` it is made sound first, and marked. */
 async function readOrRepair(options: Settings, folder: FolderIdentity): Promise<Found> {
   const { disk, directory, onWarning } = options;
-  if (!options.repair && isMarked(disk, directory))
+  if (isMarked(disk, directory) && !mayRepair(options, folder))
     throw corrupt(join(directory, DAMAGED_FILE), 0, 'the folder is being repaired from the other members');
   try {
     return read(options, folder);
   } catch (error) {
-    if (!options.repair || !(error instanceof LogError) || error.code !== 'corrupt') throw error;
+    if (!(error instanceof LogError) || error.code !== 'corrupt' || !mayRepair(options, folder)) throw error;
     onWarning(`${error.message}; keeping what is good, to be repaired from the other members`);
     markDamaged(disk, directory, error.message);
     await new Salvage({ ...options, identity: folder.identity }).run();
     return read(options, folder);
+  }
+}
+
+function mayRepair({ repair, disk, directory, crc32c }: Settings, { identity }: FolderIdentity): boolean {
+  if (typeof repair === 'boolean') return repair;
+  try {
+    return repair(readFounding(disk, directory, identity, crc32c));
+  } catch (error) {
+    if (!(error instanceof LogError)) throw error;
+    return repair(undefined);
   }
 }
 

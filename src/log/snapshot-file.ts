@@ -41,8 +41,8 @@
  * 512 end
  * ```
  *
- * The snapshot is (folder identity, index, term, state hash): no block of another snapshot passes for one of this. Every
- * byte of the file is under a CRC.
+ * The snapshot is (folder identity, index, term, state hash, host's bytes): no block of another snapshot passes for one of this,
+ * not even of one of the same state, which may hold the same records in another order. Every byte of the file is under a CRC.
  */
 import { equalBytes, readU64, viewOf, writeU64 } from './bytes.js';
 import { padToSector, SECTOR } from './sector.js';
@@ -87,8 +87,8 @@ export const TrailerOffset = {
   zeros: 36,
 } as const;
 
-/** What identifies a snapshot within a cluster, before its size is known. */
-export type SnapshotKey = Pick<SnapshotInfo, 'index' | 'term' | 'stateHash'>;
+/** What identifies a snapshot within a cluster, before its size is known: `meta` is like no other snapshot's. */
+export type SnapshotKey = Pick<SnapshotInfo, 'index' | 'term' | 'stateHash' | 'meta'>;
 
 /** What the header says. */
 export interface SnapshotHeader {
@@ -124,12 +124,13 @@ export function headerBytes(meta: Uint8Array): number {
 
 /** The seed of the CRCs of blocks and trailer. */
 export function snapshotSeed(identity: Uint8Array, key: SnapshotKey, crc32c: Crc32c): number {
-  const bytes = new Uint8Array(40);
+  const bytes = new Uint8Array(44);
   const view = viewOf(bytes, 0, bytes.length);
   bytes.set(identity);
   writeU64(view, 16, 'log: index of the snapshot', key.index);
   writeU64(view, 24, 'log: term of the snapshot', key.term);
   writeHash(view, 32, key.stateHash);
+  view.setUint32(40, crc32c(key.meta), true);
   return crc32c(bytes) >>> 0;
 }
 
@@ -268,6 +269,7 @@ export function parseSnapshotName(name: string): { generation: number; index: nu
 export const PARTIAL = '.part';
 
 /** The name says all that identifies what the sender sends. */
-export function partialName({ index, term, stateHash, size }: SnapshotInfo): string {
-  return `incoming-${index}-${term}-${stateHash}-${size}${PARTIAL}`;
+export function partialName({ index, term, stateHash, size, meta }: SnapshotInfo, crc32c: Crc32c): string {
+  const crc = (crc32c(meta) >>> 0).toString(16).padStart(8, '0');
+  return `incoming-${index}-${term}-${stateHash}-${size}-${crc}${PARTIAL}`;
 }

@@ -3,7 +3,7 @@
  *
  *     snapshot-<generation>-<index>.snap        finished: whole, durable, verified by recovery
  *     snapshot-….snap.tmp                       being written; removed by the next start
- *     incoming-<index>-<term>-<hash>-<size>.part  being received; whoever asks for the same snapshot goes on with it
+ *     incoming-<index>-<term>-<hash>-<size>-<CRC of meta>.part  being received; whoever asks for the same snapshot goes on with it
  *
  * ## Invariants
  *
@@ -181,7 +181,7 @@ export class Snapshots {
     const { disk, directory, identity, crc32c, defer } = this.#options;
     if (this.#receiver?.finishing) throw new Error('log: a snapshot is being installed');
     this.#receiver?.stop();
-    const path = join(directory, partialName(info));
+    const path = join(directory, partialName(info, crc32c));
     const file = this.#attempt(() => {
       for (const name of disk.list(directory)) {
         if (name.endsWith(PARTIAL) && join(directory, name) !== path) disk.unlink(join(directory, name));

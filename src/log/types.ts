@@ -54,11 +54,14 @@ export interface NewSnapshot {
   readonly logTime: number;
   /** 16 hexadecimal digits. */
   readonly stateHash: string;
-  /** Bytes of the host's own, given back as they are: the membership. */
+  /**
+   * Bytes of the host's own, given back as they are. They tell this snapshot from every other, also from one of the same state: content that
+   * was written twice, by two members or by one, may hold the same records in another order, and a transfer must not mix them.
+   */
   readonly meta: Uint8Array;
 }
 
-/** A finished snapshot. (index, term, stateHash, size) identify what one member sends another. */
+/** A finished snapshot. (index, term, stateHash, size, meta) identify what one member sends another. */
 export interface SnapshotInfo extends NewSnapshot {
   /** Bytes of content. */
   readonly size: number;
@@ -129,8 +132,11 @@ export interface LogOptions {
   readonly tailBytes?: number;
   /** Bytes that must stay free for one snapshot (more, when the newest one is larger); may be changed later. Default 0. */
   readonly reserveBytes?: number;
-  /** A folder that is corrupt is opened as `damaged` (but for `meta`): with what of it is good, for a host that repairs it from the other members. Default: it is not opened. */
-  readonly repair?: boolean;
+  /**
+   * Whether a folder that is corrupt is opened as `damaged` (but for `meta`): with what of it is good, for a host that repairs it from
+   * the other members. It is asked with the founding record, if that is good. Default: it is not opened.
+   */
+  readonly repair?: boolean | ((founding: Founding | undefined) => boolean);
   /** Lets other work in between the steps of a long one; by default only the steps of promises. */
   readonly defer?: Timers['defer'];
   /** Times writes; without one, `writeLatency` says 0. */

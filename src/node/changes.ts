@@ -11,7 +11,6 @@
  */
 import type { Raft } from '../raft/raft.js';
 import type { Membership, MembershipRefusal, NodeId } from '../raft/types.js';
-import { MOST_MEMBERS_BYTES } from '../store/config.js';
 import {
   atAddress,
   findMember,
@@ -35,6 +34,9 @@ import type { Roster } from './roster.js';
 
 /** A goal that is not reached after so long is given up; what of it is under way goes on. */
 const patienceMs = 12_000;
+
+/** Most bytes of the record: it has to fit beside a snapshot, too. */
+const mostRecordBytes = 60_000;
 
 /** What a look at the members finds of a goal. `again`: what stands against it may pass. */
 export type Verdict =
@@ -145,7 +147,7 @@ export class Changes {
     const next = this.#withOwnAddress(members);
     if (!isConsistentStep(roster.members, next)) throw new Error('a change of the members is no step from what is now');
     const record = formatMembers(next);
-    if (record.length > MOST_MEMBERS_BYTES) return false;
+    if (record.length > mostRecordBytes) return false;
     const index = this.#host.propose(record, membershipOf(next));
     if (index === 'not-a-step') throw new Error('Raft took a change of the members for no step');
     if (typeof index === 'number' && log) this.#host.log('info', log);

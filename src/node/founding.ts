@@ -106,7 +106,8 @@ export class FirstStart {
 
   #foundIfComplete(peers: readonly PeerAddress[]): void {
     const { id, log } = this.#host;
-    if (peers.some((p) => p.id < id)) return;
+    // A folder that has lost its founding record belongs to a cluster already.
+    if (log.damaged || peers.some((p) => p.id < id)) return;
     if (!peers.every((p) => p.id === id || this.#empty.has(p.id))) return;
     this.#found(
       peers.map((p) => ({

@@ -4,17 +4,20 @@
  */
 import type { Clock } from '../env/env.js';
 import { readHeader } from '../log/record.js';
-import type { LogReader } from '../raft/types.js';
+import type { Log } from '../log/types.js';
+
+/** What is read of the log. */
+export type TimedLog = Pick<Log, 'firstIndex' | 'lastIndex' | 'entries' | 'snapshot'>;
 
 export class LogTime {
   readonly #clock: Clock;
-  readonly #log: LogReader;
+  readonly #log: TimedLog;
   #term = 0;
   /** Log time minus monotonic time, for this term. */
   #offset = 0;
   #last = 0;
 
-  constructor(clock: Clock, log: LogReader) {
+  constructor(clock: Clock, log: TimedLog) {
     this.#clock = clock;
     this.#log = log;
   }
@@ -27,10 +30,15 @@ export class LogTime {
   }
 
   #begin(term: number): void {
-    const index = this.#log.lastIndex();
-    const last = index === 0 ? undefined : this.#log.entries(index, index, 1)[0];
-    this.#last = last ? readHeader(last.bytes, 0).logTime : 0;
+    this.#last = this.#lastOfLog();
     this.#offset = this.#last - this.#clock.monotonic();
     this.#term = term;
+  }
+
+  /** Of the last entry; a snapshot says it of its own, when nothing follows. */
+  #lastOfLog(): number {
+    const index = this.#log.lastIndex();
+    if (index < this.#log.firstIndex()) return this.#log.snapshot?.logTime ?? 0;
+    return readHeader(this.#log.entries(index, index, 1)[0]!.bytes, 0).logTime;
   }
 }

@@ -14,6 +14,7 @@ import { Joining } from './joining.js';
 import { takesPart } from './members.js';
 import { Node } from './node.js';
 import { isLoopback, joinAddress, NodeError, type NodeOptions, RemovedError, splitAddress } from './options.js';
+import { restoreAll } from './restore.js';
 import { Roster, scanMembers } from './roster.js';
 
 export type { NodeOptions } from './options.js';
@@ -27,6 +28,11 @@ const implicitJoinMs = 10_000;
 const askMs = 5_000;
 /** What is under way when the node is told to stop may take this long to finish. */
 const graceMs = 2_000;
+/** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
+const tailShare = 1 / 4;
+/** A segment is this part of the log that is allowed, within these bounds. */
+const segmentsKept = 4;
+const segmentSizes = [65_536, 16 * 1024 ** 2] as const;
 
 export interface RunningNode {
   /** host:port by which the members know it. */
@@ -70,6 +76,7 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
       seed: env.random.bytes(16),
     });
     checksum = store.crc32c;
+    await restoreAll(store, log, env.timers);
     const settings = await scanMembers(log, env.timers);
     const run = new Run({ env, options, log, store, nonce, listener, settings });
     accept = (socket) => run.accept(socket);
@@ -132,8 +139,11 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       defer: (callback) => env.timers.defer(callback),
       crc32c: checksum,
       directory: dataDir,
+      repair: (founding) => hasOthers(options, founding),
+      onWarning: (message) => options.log('warn', message),
       nodeId: id,
-      ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+      tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
+      segmentBytes: options.segmentBytes ?? segmentBytes(options.snapshotLogBytes),
     });
     try {
       log.saveVote({ ...log.vote, starts: log.vote.starts + 1 });
@@ -146,6 +156,18 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
     if (error instanceof LogError) throw new NodeError(error.message);
     throw new NodeError(`cannot open the data folder ${dataDir}: ${(error as Error).message}`);
   }
+}
+
+/** Whether a damaged folder can be repaired from other members. A founding record that is lost says nothing. */
+function hasOthers({ id, peers }: NodeOptions, founding: Founding | undefined): boolean {
+  const members = founding?.members ?? peers ?? [];
+  return members.some((member) => member.id !== id);
+}
+
+/** The log is shortened by whole segments: a few of them make what is kept. */
+function segmentBytes(snapshotLogBytes: number): number {
+  const wanted = Math.ceil(snapshotLogBytes / segmentsKept / 512) * 512;
+  return Math.min(Math.max(wanted, segmentSizes[0]), segmentSizes[1]);
 }
 
 interface RunParts {

@@ -135,12 +135,14 @@ export function membershipOf(members: Members): Membership {
 
 /**
  * The same as a node sees it that has this identity: where the record lists another folder under its id, that is somebody else,
- * and this node has no vote. Undefined when nobody else is left.
+ * and this node has no vote. When no other voter is left, another id stands in for whoever decides: not this node.
  */
-export function membershipFor(members: Members, id: number, identity: Uint8Array): Membership | undefined {
+export function membershipFor(members: Members, id: number, identity: Uint8Array): Membership {
   const others = members.filter((member) => member.id !== id || sameIdentity(member.identity, identity));
   const membership = membershipOf(others);
-  return membership.voters.length === 0 ? undefined : membership;
+  if (membership.voters.length > 0) return membership;
+  const standIn = others.find((member) => member.id !== id)?.id ?? (id === 1 ? 2 : 1);
+  return { voters: [standIn], outgoing: [], learners: [] };
 }
 
 /** Voters and learners, for the log. */

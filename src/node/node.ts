@@ -16,6 +16,8 @@
  *
  * - What `Ready` asks for is done in its order: hard state durable (synchronously) before any message of the same Ready.
  * - Entries reach the store in the order of their indexes, each once, and only when committed.
+ * - While a snapshot takes the place of the log, Raft gets nothing that makes it append; while it is loaded, the store is neither
+ *   parsed into, applied to nor read (snapshots.ts).
  * - Nothing is acknowledged by this node on behalf of bytes that its disk has not taken: `persisted` comes from the log alone.
  * - A failed assertion or disk write stops the node: it answers nobody afterwards.
  *
@@ -28,8 +30,8 @@ import type { Env, Timer, Timers } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Membership, MembershipRefusal, Ready, Role } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, MOST_RECORD_BYTES, type Store } from '../store/store.js';
+import type { Entry, Membership, MembershipRefusal, Message as RaftMessage, Ready, Role } from '../raft/types.js';
+import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { type AdminHost, answerRequest } from './admin.js';
 import { Changes } from './changes.js';
@@ -38,10 +40,13 @@ import { handOver, SlowDisk } from './handover.js';
 import { LogTime } from './log-time.js';
 import { describeMembers, formatMembers, foundingMembers, isVoter, Kind } from './members.js';
 import { type NodeOptions, RemovedError } from './options.js';
-import { Outbox } from './outbox.js';
+import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
+import { Room } from './room.js';
 import type { Roster } from './roster.js';
+import { SelfCheck } from './self-check.js';
 import { Sessions } from './sessions.js';
+import { Snapshots } from './snapshots.js';
 import { controlReply } from './status.js';
 
 /** Raft's ticks in one heartbeat interval. */
@@ -51,10 +56,16 @@ const maxAppendBytes = 4 * 1024 ** 2;
 const maxInflightBytes = 16 * 1024 ** 2;
 /** Bytes of committed entries handed to the store in one go. */
 const stageBytes = 4 * 1024 ** 2;
+/** It is looked whether a snapshot is due every second, and after so many bytes of applied entries. */
+const lookBytes = 4 * 1024 ** 2;
 /** A turn goes round this often at most before it lets others run. */
 const maxRounds = 8;
 /** And no new one begins after so many milliseconds. */
 const maxTurnMs = 20;
+/** A lease is shorter than what it rests on by this share of it: so much may one clock run faster than another. */
+const leaseDrift = 0.1;
+/** A tick that comes so many times its interval after the one before is late. */
+const lateTicks = 2;
 /** A leader that is told to stop waits so long for another to lead. */
 const handOverMs = 1_000;
 
@@ -72,7 +83,8 @@ export interface NodeParts {
 
 /** What may be taken of a stranger (roster.ts). */
 function isRequest({ type }: PeerMessage): boolean {
-  return type === 'append' || type === 'heartbeat' || type === 'vote';
+  const isSnapshot = type === 'offer' || type === 'chunk';
+  return type === 'append' || type === 'heartbeat' || type === 'vote' || isSnapshot;
 }
 
 export class Node implements AdminHost {
@@ -83,13 +95,17 @@ export class Node implements AdminHost {
   readonly #log: Log;
   readonly #outbox: Outbox;
   readonly #reads: ReadBarrier;
+  readonly #room: Room;
   readonly #logTime: LogTime;
   readonly #expiry: ExpiryClock;
+  readonly #snapshots: Snapshots;
+  readonly #selfCheck: SelfCheck;
   readonly #slowDisk = new SlowDisk();
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
   #ticksAtOnce = 1;
+  #tickedAt = 0;
   #raft: Raft | undefined;
   /** Raft was given an input since it was last asked what to do. */
   #raftTouched = false;
@@ -100,6 +116,10 @@ export class Node implements AdminHost {
   #staged = 0;
   /** The store has been given entries that it has not finished. */
   #applying = false;
+  /** The store has no memory for the next entry as long as a snapshot keeps old versions. */
+  #cramped = false;
+  /** Bytes handed to the store since it was last looked whether a snapshot is due. */
+  #unlooked = 0;
   /** The record that is on its way through `propose`, and the CRC of its payload. */
   #proposed: Uint8Array | undefined;
   #proposedCrc = 0;
@@ -121,6 +141,28 @@ export class Node implements AdminHost {
       append: () => this.#propose(new Uint8Array(HEADER_BYTES), store.crc32c(new Uint8Array(0))),
       wake: () => this.wake(),
     });
+    this.#staged = store.applied;
+    this.#snapshots = new Snapshots({
+      ...{ env, id: parts.options.id, store, log, logBytes: parts.options.snapshotLogBytes },
+      directory: parts.options.dataDir,
+      raft: () => this.#touch(),
+      settle: () => void this.#pump(),
+      roster: parts.roster,
+      applying: () => this.#applying,
+      staged: () => this.#staged,
+      send: (message) => {
+        parts.transport().send(message);
+        this.wake();
+      },
+      installed: ({ index, term }) => parts.options.observer?.installed(index, term),
+      loads: () => this.sessions.hold(true),
+      loaded: (index) => this.#loaded(index),
+      wake: () => this.wake(),
+      unpinned: () => this.#unpinned(),
+      guard: (action) => this.#guard(action),
+      tell: (level, text) => parts.options.log(level, text),
+    });
+    this.#selfCheck = this.#makeSelfCheck();
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
     this.changes = new Changes({
@@ -149,6 +191,8 @@ export class Node implements AdminHost {
       },
       parts.options.maxConnections,
     );
+    this.#room = this.#makeRoom();
+    log.onRoom = () => this.#guard(() => this.#room.ownChanged());
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
     this.#ticker = this.#makeTicker();
@@ -180,7 +224,49 @@ export class Node implements AdminHost {
     return this.#log.founding;
   }
 
+  #makeSelfCheck(): SelfCheck {
+    const { id, log } = this.#parts.options;
+    return new SelfCheck({
+      id,
+      log,
+      membership: () => this.#raft?.membership.membership,
+      diverged: (index, majority) => this.#snapshots.diverged(index, majority),
+      tell: (index, hash) => {
+        const { membership } = this.#raft?.membership ?? {};
+        const term = this.#raft?.term ?? 0;
+        for (const to of [...(membership?.voters ?? []), ...(membership?.learners ?? [])])
+          if (to !== id) this.#parts.transport().send({ type: 'state', from: id, to, term, index, hash });
+      },
+    });
+  }
+
+  #makeRoom(): Room {
+    const { options, transport } = this.#parts;
+    return new Room({
+      id: options.id,
+      own: () => this.#log.hasRoom,
+      membership: () => this.#raft?.membership.membership,
+      leader: () => this.#raft?.leader ?? 0,
+      tell: (to, own, majority) => {
+        transport().send({ type: 'room', from: options.id, to, term: this.#raft?.term ?? 0, own, majority });
+        this.wake();
+      },
+      handOver: (to) => void this.#touch()?.transfer(to),
+      changed: (open) => {
+        options.log(
+          open ? 'info' : 'warn',
+          open ? 'the disks have room again: writes are taken' : 'the disks of a majority are full: writes are refused',
+        );
+        this.wake();
+      },
+    });
+  }
+
   #askIndex(id: number): void {
+    if (this.#parts.options.read === 'stale') {
+      this.#reads.answer(id, this.#store.applied);
+      return;
+    }
     const raft = this.#touch();
     if (raft) raft.readIndex(id);
     else this.#reads.answer(id, -1);
@@ -190,19 +276,24 @@ export class Node implements AdminHost {
     return this.#parts.env.clock.monotonic();
   }
 
-  /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable. */
+  /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable, and its snapshot is in the store. */
   begin(): void {
     const { options, env, roster } = this.#parts;
-    const ticks = (ms: number) => Math.max(1, Math.round((ms * ticksPerHeartbeat) / options.heartbeatMs));
+    const tickMs = options.heartbeatMs / ticksPerHeartbeat;
+    const ticks = (ms: number) => Math.max(1, Math.round(ms / tickMs));
+    const electionTicks = [ticks(options.electionMs[0]), ticks(options.electionMs[1])] as const;
+    const lease = { now: () => this.#now(), length: (electionTicks[0] - 1) * tickMs * (1 - leaseDrift) };
     this.#raft = new Raft({
       id: options.id,
       ...roster.begin(),
       hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
       log: this.#log,
       persisted: this.#log.lastIndex(),
-      commit: 0,
+      commit: this.#staged,
+      abstains: this.#log.damaged,
       heartbeatTicks: ticksPerHeartbeat,
-      electionTicks: [ticks(options.electionMs[0]), ticks(options.electionMs[1])],
+      electionTicks,
+      lease: options.read === 'lease' ? lease : undefined,
       random: () => env.random.float(),
       maxAppendBytes,
       maxInflightBytes,
@@ -285,11 +376,17 @@ export class Node implements AdminHost {
 
   #tick(): void {
     const raft = this.#touch();
-    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick();
     this.changes.look();
     this.#stopIfOut(raft);
-    if (this.#settle()) return;
+    if (this.#stopped) return;
     const now = this.#now();
+    const tickMs = this.#parts.options.heartbeatMs / ticksPerHeartbeat;
+    const late = now - this.#tickedAt > lateTicks * tickMs * this.#ticksAtOnce;
+    this.#tickedAt = now;
+    const ticks = this.#snapshots.frozen ? 0 : this.#ticksAtOnce;
+    for (let i = 0; i < ticks; i++) raft?.tick(late);
+    this.#snapshots.tick(now);
+    if (this.#settle()) return;
     this.#reads.repeat(now, false);
     const deadline = now - this.#parts.options.requestTimeoutMs;
     const hasLeader = (this.#raft?.leader ?? 0) !== 0;
@@ -312,7 +409,10 @@ export class Node implements AdminHost {
   #expire(): void {
     this.#log.checkRoom();
     this.#lookAtDisk();
+    this.#room.repeat(this.#now());
+    if (this.#snapshots.loading) return;
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
+    if (!this.#applying) this.#snapshots.look();
   }
 
   /** A cluster whose leader's disk is slow is slow as a whole. */
@@ -339,15 +439,28 @@ export class Node implements AdminHost {
     if (message.type === 'forward') {
       // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
-      if (raft.role === 'leader' && message.term === raft.term && message.record.length <= MOST_RECORD_BYTES)
+      const leads = raft.role === 'leader' && message.term === raft.term;
+      if (leads && message.record.length <= MOST_RECORD_BYTES && this.#takes(message.record))
         this.#propose(message.record, message.payloadCrc);
-    } else if (message.type === 'append') {
-      const entries = this.#parts.roster.note(message.entries);
-      raft.step(entries === message.entries ? message : { ...message, entries });
-    } else raft.step(message);
+    } else if (message.type === 'state') this.#selfCheck.heard(message.from, message.index, message.hash);
+    else if (message.type === 'rebuild') this.#snapshots.requested(message);
+    else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
+    else if (message.type === 'offer' || message.type === 'want' || message.type === 'chunk' || message.type === 'done')
+      this.#snapshots.receive(message);
+    else if (!this.#snapshots.drops(message)) this.#hand(raft, message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
     if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
   };
+
+  /** Entries that set the members say so to Raft. */
+  #hand(raft: Raft, message: RaftMessage): void {
+    if (message.type !== 'append') {
+      raft.step(message);
+      return;
+    }
+    const entries = this.#parts.roster.note(message.entries);
+    raft.step(entries === message.entries ? message : { ...message, entries });
+  }
 
   /**
    * Does what Raft asks for, if that can be all: then it is true. Otherwise the rest of a turn must follow, for clients
@@ -369,7 +482,11 @@ export class Node implements AdminHost {
       const raft = this.#touch();
       if (!raft) return;
       if (up) raft.reachable(peer);
-      else raft.unreachable(peer);
+      else {
+        raft.unreachable(peer);
+        this.#snapshots.lost(peer);
+      }
+      this.#room.link(peer, up);
       if (up && peer === raft.leader) this.#resend();
       this.wake();
     });
@@ -378,6 +495,11 @@ export class Node implements AdminHost {
   #resend(): void {
     this.#outbox.sendAgain();
     this.#reads.repeat(this.#now(), true);
+  }
+
+  /** Clients' commands need room on a majority's disks. */
+  #takes(record: Uint8Array): boolean {
+    return this.#room.open || !hasCommands(record);
   }
 
   /** The index of the record's entry; undefined if this node does not lead. */
@@ -406,9 +528,10 @@ export class Node implements AdminHost {
     return { term: raft.term, logTime: this.#logTime.stamp(raft.term) };
   }
 
-  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): 'proposed' | 'sent' | 'nobody' {
+  #dispatch(sequence: number, record: Uint8Array, payloadCrc: number): ReturnType<Dispatch> {
     const raft = this.#raft;
     if (!raft || raft.leader === 0) return 'nobody';
+    if (!this.#takes(record)) return 'full';
     if (raft.role === 'leader') return this.#propose(record, payloadCrc) === undefined ? 'nobody' : 'proposed';
     const transport = this.#parts.transport();
     if (!transport.isUp(raft.leader)) return 'nobody';
@@ -426,19 +549,22 @@ export class Node implements AdminHost {
     do {
       this.#pump();
       const now = this.#now();
-      this.#store.ingest(now);
+      if (!this.#snapshots.loading) this.#store.ingest(now);
+      if (!this.#room.open) this.#outbox.refuseOpen();
       this.#outbox.send(now);
       this.#reads.start(now);
       this.#pump();
       this.#log.flush();
       this.#parts.transport().flush();
-      const unfinished = this.#apply() || this.#reads.evaluate();
+      const unfinished = this.#apply() || (!this.#snapshots.loading && this.#reads.evaluate());
+      this.#snapshots.proceed(now);
       this.sessions.flush();
       if (unfinished) this.wake();
-      more = !unfinished && (this.#store.ready || this.#outbox.canSeal || this.#reads.canStart);
+      const ready = this.#store.ready && !this.#snapshots.loading;
+      more = !unfinished && (ready || this.#outbox.canSeal || this.#reads.canStart);
     } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
     this.changes.look();
-    if (this.#expiry.look() || more) this.wake();
+    if ((!this.#snapshots.loading && this.#expiry.look()) || more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
   }
@@ -486,6 +612,12 @@ export class Node implements AdminHost {
     const { messages, reads } = ready;
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
     for (let i = 0; i < reads.length; i++) this.#reads.answer(reads[i]!.id, reads[i]!.index);
+    this.#snapshots.carryOut(raft, ready);
+    if (ready.changed && this.#log.damaged && !raft.abstaining) {
+      this.#log.repaired();
+      this.#parts.options.log('info', 'the data folder is repaired: this node votes and acknowledges again');
+    }
+    if (ready.changed || ready.membershipChanged) this.#room.roleChanged();
     if (ready.changed) {
       this.#pace(raft.role);
       if (raft.role === 'leader') this.#parts.options.log('info', `leader of term ${raft.term}`);
@@ -510,18 +642,47 @@ export class Node implements AdminHost {
   /** Hands committed entries to the store; true when it has more to do and others should run first. */
   #apply(): boolean {
     const commit = this.#raft?.commit ?? 0;
-    while (this.#applying || this.#staged < commit) {
+    const until = this.#snapshots.loading ? 0 : commit;
+    while (!this.#cramped && (this.#applying || this.#staged < until)) {
       if (!this.#applying) this.#stage(commit);
       const state = this.#store.apply();
-      if (state === 'no-memory')
-        throw new Error(
-          `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
-        );
-      this.#applying = state === 'more';
-      if (!this.#applying) this.#parts.options.observer?.applied(this.#store);
-      if (this.#applying) return true;
+      if (state === 'no-memory') this.#noMemory();
+      else this.#applying = state === 'more';
+      if (!this.#applying) this.#applied();
+      else if (!this.#cramped) return true;
     }
     return false;
+  }
+
+  #applied(): void {
+    this.#parts.options.observer?.applied(this.#store);
+    if (this.#selfCheck.passed(this.#store.applied)) this.#selfCheck.own(this.#store.stats().checkpoint);
+    if (this.#unlooked < Math.min(lookBytes, this.#parts.options.snapshotLogBytes / 4)) return;
+    this.#unlooked = 0;
+    this.#snapshots.look();
+  }
+
+  /** Old versions that are kept for a snapshot are waited for. */
+  #noMemory(): void {
+    this.#cramped = this.#snapshots.pinned;
+    if (!this.#cramped)
+      throw new Error(
+        `out of memory: entry ${this.#store.applied + 1} does not fit; give this node more and start it again`,
+      );
+  }
+
+  /** The store holds a snapshot: what follows is applied, and clients are heard again. */
+  #loaded(index: number): void {
+    this.#staged = index;
+    this.#selfCheck.reset(this.#store.stats().checkpoint.index);
+    this.#parts.options.observer?.applied(this.#store);
+    this.sessions.hold(false);
+  }
+
+  #unpinned(): void {
+    if (!this.#cramped) return;
+    this.#cramped = false;
+    this.wake();
   }
 
   #stage(commit: number): void {
@@ -532,6 +693,7 @@ export class Node implements AdminHost {
         throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
       if (!this.#store.stage(entry.bytes)) break;
       this.#staged = entry.index;
+      this.#unlooked += entry.bytes.length;
       this.#applying = true;
     }
     if (!this.#applying) throw new Error(`the store has no room for entry ${this.#staged + 1}`);
@@ -550,6 +712,7 @@ export class Node implements AdminHost {
     this.#ticker.cancel();
     for (const timer of this.#timers) timer.cancel();
     this.#expiry.stop();
+    this.#snapshots.stop();
   }
 
   /** Leads no more when this resolves, if it can be; others are waited for no longer than a moment. */

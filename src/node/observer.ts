@@ -10,6 +10,8 @@ export interface NodeObserver {
   ready(raft: Raft, ready: Ready): void;
   /** The disk is said to hold everything up to this entry. */
   persisted(index: number, term: number): void;
-  /** The store has applied some more. */
+  /** A snapshot of everything up to this entry has taken the place of the log, durably, or of what the log has up to there. */
+  installed(index: number, term: number): void;
+  /** The store has applied some more, or loaded a snapshot. */
   applied(store: Store): void;
 }

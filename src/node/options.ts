@@ -9,6 +9,13 @@ export interface PeerAddress {
   readonly address: string;
 }
 
+/**
+ * How a node answers reads. `quorum`: the leader asks a majority whether it still leads (dissertation §6.4). `lease`: it relies on the
+ * clocks of the members instead (§6.4.1); all members alike. `stale`: from what this node has applied.
+ */
+export const readModes = ['quorum', 'lease', 'stale'] as const;
+export type ReadMode = (typeof readModes)[number];
+
 export interface NodeOptions {
   /** 1 … 65,535. */
   readonly id: number;
@@ -30,10 +37,13 @@ export interface NodeOptions {
   /** Election time-outs are drawn from this range. */
   readonly electionMs: readonly [number, number];
   readonly transactionIdleMs: number;
+  readonly read: ReadMode;
   /** The replicated limit of logical bytes that a new cluster begins with. */
   readonly memoryLimitBytes: number;
   /** Most clients that are connected at once; those beyond it are answered `ERR busy`. Each takes a descriptor. */
   readonly maxConnections: number;
+  /** Bytes of log behind which a snapshot is taken, and the log shortened. */
+  readonly snapshotLogBytes: number;
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
@@ -54,8 +64,10 @@ export const defaultNodeOptions = {
   heartbeatMs: 100,
   electionMs: [400, 800],
   transactionIdleMs: 30_000,
+  read: 'quorum',
   memoryLimitBytes: 2 * 1024 ** 3,
   maxConnections: 10_000,
+  snapshotLogBytes: 64 * 1024 ** 2,
 } as const;
 
 /** A reason not to start, or to stop: one line, meant for the user. */

@@ -10,7 +10,7 @@
  * here (this node led, and the record is in its log) is never filled in again: it is proposed anew as a copy.
  * An entry given up keeps its number with no commands, or all later ones would be a gap for ever.
  */
-import { HEADER_BYTES, type SealedEntry, type Store } from '../store/store.js';
+import { type GiveUp, HEADER_BYTES, type SealedEntry, type Store } from '../store/store.js';
 
 const maxInFlight = 2;
 /** Without progress for this long everything undecided is sent again; then after twice as long, and so on. */
@@ -29,8 +29,12 @@ interface Undecided {
   givenUp: boolean;
 }
 
-/** Sends one record on its way: false when there is nobody to send it to. */
-export type Dispatch = (sequence: number, record: Uint8Array, payloadCrc: number) => 'proposed' | 'sent' | 'nobody';
+/** Sends one record on its way; `nobody`: there is nobody to send it to, `full`: no entry with commands is taken now. */
+export type Dispatch = (
+  sequence: number,
+  record: Uint8Array,
+  payloadCrc: number,
+) => 'proposed' | 'sent' | 'nobody' | 'full';
 
 export class Outbox {
   readonly #store: Store;
@@ -77,8 +81,13 @@ export class Outbox {
         entry.record = withFreshHeader(entry.record);
         entry.headerUsed = false;
       }
-      const way = this.#dispatch(entry.sequence, entry.record, entry.payloadCrc);
-      if (way === 'nobody') return;
+      let way = this.#dispatch(entry.sequence, entry.record, entry.payloadCrc);
+      if (way === 'full' && !entry.left) {
+        // Definite, for nobody has seen it. What has left waits for room, or for its time-out.
+        this.#giveUp(entry, 'disk-full');
+        way = this.#dispatch(entry.sequence, entry.record, entry.payloadCrc);
+      }
+      if (way === 'nobody' || way === 'full') return;
       entry.left = true;
       entry.headerUsed = way === 'proposed';
     }
@@ -117,8 +126,7 @@ export class Outbox {
   giveUp(deadline: number, hasLeader: boolean): void {
     this.#undecided.forEach((entry, position) => {
       if (entry.givenUp || entry.since > deadline) return;
-      const empty = this.#store.giveUp(entry.sequence, hasLeader ? 'timeout' : 'no-leader', entry.left);
-      this.#replace(entry, empty);
+      this.#giveUp(entry, hasLeader ? 'timeout' : 'no-leader');
       // What was sent may be on its way or lost: the empty entry is sent too, and the first of the two in the log counts.
       this.#unsent = Math.min(this.#unsent, position);
     });
@@ -132,14 +140,21 @@ export class Outbox {
 
   /** The node stops: everything is answered now. */
   stop(): void {
-    for (const entry of this.#undecided)
-      if (!entry.givenUp) this.#replace(entry, this.#store.giveUp(entry.sequence, 'stopping', entry.left));
+    for (const entry of this.#undecided) if (!entry.givenUp) this.#giveUp(entry, 'stopping');
     this.#store.giveUpOpen('stopping');
   }
 
-  #replace(entry: Undecided, empty: SealedEntry): void {
-    entry.record = empty.record;
-    entry.payloadCrc = empty.payloadCrc;
+  /** The disks are full: what has not been sealed is refused. */
+  refuseOpen(): void {
+    if (this.#store.openCommands === 0) return;
+    this.#store.giveUpOpen('disk-full');
+    this.#openSince = undefined;
+  }
+
+  #giveUp(entry: Undecided, why: GiveUp): void {
+    const { record, payloadCrc }: SealedEntry = this.#store.giveUp(entry.sequence, why, entry.left);
+    entry.record = record;
+    entry.payloadCrc = payloadCrc;
     entry.headerUsed = false;
     entry.givenUp = true;
   }

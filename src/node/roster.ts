@@ -78,8 +78,6 @@ export function membersIn(store: Store): Members | undefined {
   return value && parseMembers(value);
 }
 
-const nothing: Membership = { voters: [], outgoing: [], learners: [] };
-
 export interface RosterHost {
   readonly id: number;
   readonly log: Log;
@@ -96,6 +94,8 @@ export class Roster {
   readonly #settings: readonly Setting[];
   #members: Members;
   #index = 0;
+  /** The snapshot that was installed last: the store may not hold it yet. */
+  #snapshot: Setting | undefined;
   /** The record in force, or one before it in the log, lists this node. */
   #wasMember = false;
   /** Members that left a moment ago. */
@@ -149,22 +149,25 @@ export class Roster {
     return lists(members, { id, identity: log.folder.identity });
   }
 
-  /** The membership as of what the store has applied: the one that a snapshot of it tells Raft. */
-  get applied(): Membership {
-    return this.#membershipOf(this.#base) ?? nothing;
+  /** The members as of what the store has applied. */
+  get applied(): Members {
+    return this.#base;
+  }
+
+  /** Another's snapshot, with these members, takes the place of the log up to `index`: what Raft is told of it. */
+  installed(index: number, members: Members): Membership {
+    this.#snapshot = { index, members };
+    return this.#membershipOf(members);
   }
 
   /** What Raft begins with: the founding has been made durable meanwhile, if there was none. */
   begin(): { readonly membership: Membership; readonly changes: readonly MembershipAt[] } {
     this.#take(this.#index, this.#index === 0 ? this.#base : this.#members);
-    const changes = this.#settings.flatMap(({ index, members }): MembershipAt[] => {
-      const membership = this.#membershipOf(members);
-      return membership ? [{ index, membership }] : [];
-    });
-    return { membership: this.applied, changes };
+    const changes = this.#settings.map(({ index, members }) => ({ index, membership: this.#membershipOf(members) }));
+    return { membership: this.#membershipOf(this.#base), changes };
   }
 
-  #membershipOf(members: Members): Membership | undefined {
+  #membershipOf(members: Members): Membership {
     return membershipFor(members, this.#host.id, this.#host.log.folder.identity);
   }
 
@@ -173,8 +176,7 @@ export class Roster {
     if (!entries.some(({ bytes }) => bytes[RecordOffset.type] === EntryType.config)) return entries;
     return entries.map((entry) => {
       const members = membersOf(entry);
-      const membership = members && this.#membershipOf(members);
-      return membership ? { ...entry, membership } : entry;
+      return members ? { ...entry, membership: this.#membershipOf(members) } : entry;
     });
   }
 
@@ -185,10 +187,12 @@ export class Roster {
 
   #read(index: number): Members {
     const { log } = this.#host;
+    if (index === this.#snapshot?.index) return this.#snapshot.members;
     if (index === 0 || index < log.firstIndex()) return this.#base;
     const entry = log.entries(index, index, 1)[0];
-    // The last entry of a snapshot need not have set them: the store has applied the one that did.
-    return (entry && membersOf(entry)) ?? this.#base;
+    const members = entry && membersOf(entry);
+    if (members === undefined) throw new Error(`entry ${index} was said to set the members, and does not`);
+    return members;
   }
 
   #take(index: number, members: Members): void {

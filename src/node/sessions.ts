@@ -69,6 +69,8 @@ export class Sessions implements StoreSink {
   /** How many of those numbers are meant; the array keeps its memory. */
   #eventNumbers = 0;
   #stopping = false;
+  /** Nothing is read from clients. */
+  #holding = false;
   /** Where short replies are copied to on their way to a socket, and the view of it that was written last. */
   #copies = Buffer.alloc(shortReplyBytes);
   #copy = this.#copies.subarray(0, 0);
@@ -154,6 +156,7 @@ export class Sessions implements StoreSink {
     }
     session.linger?.cancel();
     this.#bySlot[session.slot] = session;
+    if (this.#holding) session.socket.pause();
     this.#feed(session, head);
   }
 
@@ -211,7 +214,17 @@ export class Sessions implements StoreSink {
 
   /** Reads on, unless something stands against it. */
   #read(session: Session): void {
-    if (!session.held && !session.clogged && !this.#stopping) session.socket.resume();
+    if (!session.held && !session.clogged && !this.#stopping && !this.#holding) session.socket.resume();
+  }
+
+  /** While on, nothing is read from clients, but for the first bytes of new ones. Peers are heard. */
+  hold(on: boolean): void {
+    this.#holding = on;
+    for (const session of this.#bySlot) {
+      if (!session || session.ended) continue;
+      if (on) session.socket.pause();
+      else this.#read(session);
+    }
   }
 
   #closed(session: Session): void {

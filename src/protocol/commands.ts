@@ -301,6 +301,8 @@ export const messages = {
   stoppingUnknown: 'UNKNOWN stopping this node is stopping; the write may still take effect',
   readLost: 'ERR lost this node has caught up by a snapshot; nothing was done, ask again',
   writeLost: 'UNKNOWN lost this node has caught up by a snapshot; the write was decided, its answer is lost',
+  diskFull:
+    'ERR disk-full the disks of a majority have no room for writes; nothing was written: free some, reads go on',
 } as const;
 export type MessageName = keyof typeof messages;
 export const messageNames = Object.keys(messages) as MessageName[];

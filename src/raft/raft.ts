@@ -608,9 +608,10 @@ export class Raft {
     else if (repair === this.#abstention.repair) this.#abstention.cleared(index);
   }
 
-  /** What was forgotten is made good. */
+  /** What was forgotten is made good. A vote of this term, if one was given and lost, did not make another leader than this one: no other is given. */
   #repaired(): void {
     this.#abstention = undefined;
+    if (this.#vote === 0) this.#enter(this.#term, this.#leader);
     this.#following.remind();
   }
 

@@ -90,7 +90,8 @@ export class Reads {
 
   /** What a read that is given up is told: nothing happened. */
   failure(why: GiveUp): string {
-    const { noLeader, readTimeout, stopping } = this.texts.fixed;
+    const { noLeader, readTimeout, stopping, diskFull } = this.texts.fixed;
+    if (why === 'disk-full') return diskFull;
     return why === 'no-leader' ? noLeader : why === 'timeout' ? readTimeout : stopping;
   }
 

@@ -79,6 +79,21 @@ export const SnapshotEntry = { keyLength: 0, valueLength: 4, revision: 8, deadli
 export const SYSTEM_FLAG = 0x8000_0000;
 export const LARGEST_CHUNK = 1_048_576;
 
+/** How many of the first `length` bytes of content are whole entries: where content that comes in any pieces can be cut into chunks. */
+export function wholeEntries(bytes: Uint8Array, length: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+  let at = 0;
+  while (at + SnapshotEntry.data <= length) {
+    const key = view.getUint32(at + SnapshotEntry.keyLength, true) % SYSTEM_FLAG;
+    const value = view.getUint32(at + SnapshotEntry.valueLength, true);
+    // Not by bits: the lengths may be anything.
+    const end = at + SnapshotEntry.data + 4 * Math.ceil((key + value) / 4);
+    if (end > length) break;
+    at = end;
+  }
+  return at;
+}
+
 /** What may be called now: the order of the calls of snapshots and loads. */
 export class SnapshotGuard {
   private snapshot = false;

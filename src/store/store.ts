@@ -67,6 +67,11 @@ export const HEADER_BYTES = 64;
 /** The largest record (header and payload) that every store can stage, and so the largest that one seals. */
 export const MOST_RECORD_BYTES = 33_554_432 - 4_096;
 
+/** Whether a data entry that a store has sealed holds any command ("Payload of a data entry"). */
+export function hasCommands(record: Uint8Array): boolean {
+  return record.length > HEADER_BYTES + 40;
+}
+
 /** Types of entries, byte 48 of the header. */
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -133,7 +138,7 @@ export interface SealedEntry {
 }
 
 /** Why undecided commands are answered without an outcome. Writes of an entry that may have left get UNKNOWN. */
-export type GiveUp = 'no-leader' | 'timeout' | 'stopping';
+export type GiveUp = 'no-leader' | 'timeout' | 'stopping' | 'disk-full';
 
 export interface StoreStats {
   /** The published revision, applied index, number of users' keys (what has expired not counted), and state hash (16 hex digits), of one moment. */

@@ -56,7 +56,7 @@ const SHORT_BYTES = 256;
 const CRC_PIECE = 65_536;
 /** Bytes that an entry's operations, together, may take: the region where they are staged for apply, less a little. */
 const ENTRY_ROOM = 33_554_432 - 8_192;
-const whys: readonly GiveUp[] = ['no-leader', 'timeout', 'stopping'];
+const whys: readonly GiveUp[] = ['no-leader', 'timeout', 'stopping', 'disk-full'];
 
 /** Throws RangeError for limits that the kernel's fixed regions cannot honour. */
 function checkedLimits(partial: Partial<StoreLimits> | undefined): StoreLimits {

@@ -1,5 +1,5 @@
 /**
- * Raw bytes of messages that come in: records of an append, the payload of a forward. Each message has one stretch of memory
+ * Raw bytes of messages that come in: records of an append, the payload of a forward, parts of a snapshot. Each message has one stretch of memory
  * of its own, of which the entries are views: it stays valid for as long as any of them is kept, and is never reused.
  * All is checked while it comes in: a record as soon as it is whole, a payload piece by piece.
  */
@@ -139,5 +139,36 @@ export class PayloadBody implements Body {
     }
     this.#forward.record = this.#record;
     this.#deliver(this.#forward);
+  }
+}
+
+/** Bytes of a snapshot's: at least one, and of the CRC that was announced. */
+export class BytesBody implements Body {
+  readonly #crc32c: Crc32c;
+  readonly #expected: number;
+  readonly #deliver: (bytes: Uint8Array) => void;
+  readonly #bytes: Uint8Array;
+  #filled = 0;
+  #crc = 0;
+
+  constructor(crc32c: Crc32c, expected: number, total: number, deliver: (bytes: Uint8Array) => void) {
+    if (total === 0) throw new FrameError('malformed', 'a part of a snapshot without bytes');
+    this.#crc32c = crc32c;
+    this.#expected = expected;
+    this.#deliver = deliver;
+    this.#bytes = new Uint8Array(total);
+  }
+
+  push(bytes: Uint8Array, from: number, to: number): void {
+    this.#bytes.set(bytes.subarray(from, to), this.#filled);
+    this.#filled += to - from;
+    this.#crc = this.#crc32c(bytes, this.#crc, from, to);
+  }
+
+  finish(): void {
+    if (this.#crc >>> 0 !== this.#expected) {
+      throw new FrameError('malformed', 'a part of a snapshot does not match its CRC');
+    }
+    this.#deliver(this.#bytes);
   }
 }

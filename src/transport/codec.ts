@@ -17,13 +17,20 @@
  * readable   term, id, index
  * timeoutNow term
  * cleared    term, index, repair
+ * room       term, own, majority
+ * state      term, index, hash
+ * rebuild    term, least
  * forward    term, sequence, payloadCrc; raw: the payload (the room for the header is not sent)
+ * offer      term, index, key, term of the snapshot, logTime, stateHash, size, count; raw: the host's bytes, whose CRC32C is the key
+ * want       term, index, key, offset
+ * chunk      term, index, key, offset, crc; raw: the content
+ * done       term, index, key, ok
  * ```
  */
 import { RECORD_HEADER_BYTES } from '../log/record.js';
 import type { Crc32c, Founding } from '../log/types.js';
 import type { Entry, NodeId } from '../raft/types.js';
-import { PayloadBody, RecordsBody } from './bodies.js';
+import { BytesBody, PayloadBody, RecordsBody } from './bodies.js';
 import {
   ControlError,
   decodeControl,
@@ -34,7 +41,7 @@ import {
   packControl,
 } from './control.js';
 import { type Body, FrameError, FrameKind } from './frame.js';
-import type { Hello, PeerMessage } from './types.js';
+import { type Hello, MAX_CHUNK_BYTES, MAX_META_BYTES, type PeerMessage, type SnapshotMessage } from './types.js';
 
 /** Bytes of an identity (a folder's, a cluster's). */
 const IDENTITY_BYTES = 16;
@@ -43,6 +50,7 @@ const MAX_U32 = 4_294_967_295;
 const MAX_ADDRESS_CHARS = 300;
 /** Longer reasons are cut. */
 const MAX_REASON_CHARS = 500;
+const STATE_HASH_CHARS = 16;
 const NO_ENTRIES: readonly Entry[] = [];
 const NO_RECORD = new Uint8Array(0);
 
@@ -52,12 +60,14 @@ export function packMessage(message: PeerMessage): Packed {
 }
 
 /**
- * A message's raw bytes come in pieces, which are not copied: the records of an append, or the record of a forward, without
- * the room in front of it.
+ * A message's raw bytes come in pieces, which are not copied: the records of an append, the record of a forward, without
+ * the room in front of it, or what a part of a snapshot holds.
  */
 export function pieceOf(message: PeerMessage, piece: number): Uint8Array {
   if (message.type === 'append') return message.entries[piece]!.bytes;
   if (message.type === 'forward') return message.record;
+  if (message.type === 'chunk') return message.bytes;
+  if (message.type === 'offer') return message.info.meta;
   throw new Error(`a ${message.type} has no raw bytes`);
 }
 
@@ -69,6 +79,8 @@ export function firstOffset(message: PeerMessage): number {
 /** Raw bytes of a message. */
 export function rawBytes(message: PeerMessage): number {
   if (message.type === 'forward') return message.record.length - RECORD_HEADER_BYTES;
+  if (message.type === 'chunk') return message.bytes.length;
+  if (message.type === 'offer') return message.info.meta.length;
   if (message.type !== 'append') return 0;
   let total = 0;
   for (let i = 0; i < message.entries.length; i++) total += message.entries[i]!.bytes.length;
@@ -97,8 +109,31 @@ function messageFields(m: PeerMessage): Field[] {
       return [m.term];
     case 'cleared':
       return [m.term, m.index, m.repair];
+    case 'room':
+      return [m.term, m.own, m.majority];
+    case 'state':
+      return [m.term, m.index, m.hash];
+    case 'rebuild':
+      return [m.term, m.least];
     case 'forward':
       return [m.term, m.sequence, m.payloadCrc >>> 0];
+    default:
+      return snapshotFields(m);
+  }
+}
+
+function snapshotFields(m: SnapshotMessage): Field[] {
+  switch (m.type) {
+    case 'offer': {
+      const { term, logTime, stateHash, size, count } = m.info;
+      return [m.term, m.index, m.key >>> 0, term, logTime, stateHash, size, count];
+    }
+    case 'want':
+      return [m.term, m.index, m.key >>> 0, m.offset];
+    case 'chunk':
+      return [m.term, m.index, m.key >>> 0, m.offset, m.crc >>> 0];
+    case 'done':
+      return [m.term, m.index, m.key >>> 0, m.ok];
   }
 }
 
@@ -156,6 +191,19 @@ function readFounding(fields: Fields | undefined): Founding | undefined {
   return founding;
 }
 
+/** Most raw bytes of a message of this kind; those of entries are bounded by all messages' bound. */
+function mostRaw(kind: FrameKind): number {
+  if (kind === FrameKind.append || kind === FrameKind.forward) return Number.POSITIVE_INFINITY;
+  if (kind === FrameKind.chunk) return MAX_CHUNK_BYTES;
+  return kind === FrameKind.offer ? MAX_META_BYTES : 0;
+}
+
+function stateHash(fields: Fields, field: number): string {
+  const hash = fields.text(STATE_HASH_CHARS);
+  if (!/^[0-9a-f]{16}$/.test(hash)) throw new ControlError(`field ${field} is not a state hash`);
+  return hash;
+}
+
 /** What a link delivers. */
 export interface Deliver {
   hello(hello: Hello): void;
@@ -183,9 +231,7 @@ export class MessageReader {
 
   /** See `FrameReceiver.begin`. A message with a body is delivered when that finishes. */
   begin(kind: FrameKind, bytes: Uint8Array, at: number, end: number, total: number): Body | undefined {
-    if (total > 0 && kind !== FrameKind.append && kind !== FrameKind.forward) {
-      throw new FrameError('malformed', 'raw bytes in a message that has none');
-    }
+    if (total > mostRaw(kind)) throw new FrameError('malformed', 'raw bytes in a message that has none, or fewer');
     if (kind === FrameKind.ping || kind === FrameKind.pong) {
       if (at < end) throw new ControlError('a control part in a message that has none');
       if (kind === FrameKind.ping) this.#deliver.ping();
@@ -206,6 +252,8 @@ export class MessageReader {
     const term = fields.integer();
     if (kind === FrameKind.append) return this.#append(fields, term, total);
     if (kind === FrameKind.forward) return this.#forward(fields, term, total);
+    if (kind === FrameKind.offer) return this.#offer(fields, term, total);
+    if (kind === FrameKind.chunk) return this.#chunk(fields, term, total);
     const message = this.#plain(kind, fields, term);
     fields.end();
     this.#deliver.message(message);
@@ -239,6 +287,39 @@ export class MessageReader {
       total,
       this.#message,
     );
+  }
+
+  #offer(f: Fields, term: number, total: number): Body {
+    const { index, key } = this.#snapshot(f);
+    const info = {
+      index,
+      term: f.integer(1),
+      logTime: f.integer(),
+      stateHash: stateHash(f, 6),
+      size: f.integer(),
+      count: f.integer(),
+    };
+    f.end();
+    const { from } = this;
+    return new BytesBody(this.#crc32c, key, total, (meta) =>
+      this.#message({ type: 'offer', from, to: this.#to, term, index, key, info: { ...info, meta } }),
+    );
+  }
+
+  #chunk(f: Fields, term: number, total: number): Body {
+    const { index, key } = this.#snapshot(f);
+    const offset = f.integer();
+    const crc = f.integer(0, MAX_U32);
+    f.end();
+    const { from } = this;
+    return new BytesBody(this.#crc32c, crc, total, (bytes) =>
+      this.#message({ type: 'chunk', from, to: this.#to, term, index, key, offset, crc, bytes }),
+    );
+  }
+
+  /** Which snapshot is meant. */
+  #snapshot(f: Fields): { index: number; key: number } {
+    return { index: f.integer(1), key: f.integer(0, MAX_U32) };
   }
 
   #vote(f: Fields, term: number): PeerMessage {
@@ -278,6 +359,16 @@ export class MessageReader {
         return { type: 'timeoutNow', from, to, term };
       case FrameKind.cleared:
         return { type: 'cleared', from, to, term, index: f.integer(), repair: f.integer(1) };
+      case FrameKind.want:
+        return { type: 'want', from, to, term, ...this.#snapshot(f), offset: f.integer() };
+      case FrameKind.done:
+        return { type: 'done', from, to, term, ...this.#snapshot(f), ok: f.boolean() };
+      case FrameKind.room:
+        return { type: 'room', from, to, term, own: f.boolean(), majority: f.boolean() };
+      case FrameKind.state:
+        return { type: 'state', from, to, term, index: f.integer(1), hash: stateHash(f, 3) };
+      case FrameKind.rebuild:
+        return { type: 'rebuild', from, to, term, least: f.integer() };
       default:
         throw new FrameError('malformed', `message of kind ${kind}`);
     }

@@ -24,7 +24,7 @@
  * control part. Between the frames of one message there may be whole messages of one frame each, so that a heartbeat need
  * not wait for 32 MiB of entries; but at most one message is in pieces at a time.
  *
- * The CRC covers what no other one does: raw bytes are records and payloads, which bring their own.
+ * The CRC covers what no other one does: raw bytes are records, payloads and parts of snapshots, which bring their own.
  * Greeting, frame header and the kinds `hello` and `refusal` are the same in every version, so that any version can tell
  * any other one why it does not let it in.
  */
@@ -64,6 +64,13 @@ export const FrameKind = {
   forward: 24,
   timeoutNow: 25,
   cleared: 26,
+  offer: 27,
+  want: 28,
+  chunk: 29,
+  done: 30,
+  room: 31,
+  state: 32,
+  rebuild: 33,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

@@ -63,7 +63,7 @@ export class Inbound {
 
   #accepts(kind: number): boolean {
     if (this.peer === 0) return kind === FrameKind.hello;
-    return kind >= FrameKind.vote ? kind <= FrameKind.cleared : kind === FrameKind.ping || kind === FrameKind.refusal;
+    return kind >= FrameKind.vote ? kind <= FrameKind.rebuild : kind === FrameKind.ping || kind === FrameKind.refusal;
   }
 
   /** Judges the peer anew: it may not belong to those any more that this node lets in. */

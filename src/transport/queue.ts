@@ -1,6 +1,6 @@
 /**
- * What waits to leave on one link, in two classes: *urgent* (votes, heartbeats, responses, reads) and *bulk* (appends and
- * forwards). Urgent messages go first, also between the pieces of a bulk message, so 32 MiB of entries hold up no
+ * What waits to leave on one link, in two classes: *urgent* (votes, heartbeats, responses, reads) and *bulk* (appends,
+ * forwards, parts of snapshots). Urgent messages go first, also between the pieces of a bulk message, so 32 MiB of entries hold up no
  * heartbeat. Within a class order is kept: no append overtakes an append, no forward a forward.
  *
  * No more than about WINDOW_BYTES are handed to the socket beyond what it has drained: what waits here can still be
@@ -87,7 +87,8 @@ export class SendQueue {
 
   /** Queues a message; false when it was dropped because its class is full. */
   push(message: PeerMessage): boolean {
-    const bulk = message.type === 'append' || message.type === 'forward';
+    const { type } = message;
+    const bulk = type === 'append' || type === 'forward' || type === 'chunk' || type === 'offer';
     const fifo = bulk ? this.#bulk : this.#urgent;
     if (fifo.bytes >= (bulk ? MAX_BULK_BYTES : MAX_URGENT_BYTES)) return false;
     fifo.push(message, sizeOf(message));

@@ -1,6 +1,6 @@
 /** The seam between the node and its peers. See `transport.ts` for frames, hello and flow control. */
 import type { Socket } from '../env/env.js';
-import type { Founding } from '../log/types.js';
+import type { Founding, SnapshotInfo } from '../log/types.js';
 import type { Message, NodeId } from '../raft/types.js';
 
 /** An entry sent to the leader by the node that took it in: raw bytes, a record whose header is not filled in yet. */
@@ -15,7 +15,74 @@ export interface Forward {
   readonly record: Uint8Array;
   readonly payloadCrc: number;
 }
-export type PeerMessage = Message | Forward;
+
+/** Most bytes of content in one chunk of a snapshot, and of the host's bytes beside it. */
+export const MAX_CHUNK_BYTES = 262_144;
+export const MAX_META_BYTES = 65_535;
+
+/**
+ * How a snapshot travels: the leader offers, the other pulls, and says when it is done. `index` and `key`, the CRC32C of the
+ * snapshot's host's bytes, say which snapshot is meant.
+ */
+interface OfSnapshot {
+  readonly from: NodeId;
+  readonly to: NodeId;
+  /** The term in which the leader that sends it leads. */
+  readonly term: number;
+  readonly index: number;
+  readonly key: number;
+}
+/** The leader has this one for the receiver, who needs it. */
+export interface SnapshotOffer extends OfSnapshot {
+  readonly type: 'offer';
+  readonly info: SnapshotInfo;
+}
+/** The next chunk, please: the content from `offset` on. */
+export interface SnapshotWant extends OfSnapshot {
+  readonly type: 'want';
+  readonly offset: number;
+}
+/** Content from `offset` on, at least one byte; checked by CRC on arrival. */
+export interface SnapshotChunk extends OfSnapshot {
+  readonly type: 'chunk';
+  readonly offset: number;
+  readonly crc: number;
+  readonly bytes: Uint8Array;
+}
+/** `ok`: everything up to `index` is on the sender's disk, by this snapshot or anyway. Else it cannot take it now. */
+export interface SnapshotDone extends OfSnapshot {
+  readonly type: 'done';
+  readonly ok: boolean;
+}
+export type SnapshotMessage = SnapshotOffer | SnapshotWant | SnapshotChunk | SnapshotDone;
+/** Whether there is room on disks for entries with commands: on the sender's own, and, as far as the leader says, on a majority's. */
+export interface RoomNotice {
+  readonly type: 'room';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly own: boolean;
+  /** True but from a leader. */
+  readonly majority: boolean;
+}
+/** The sender's state hash (16 hexadecimal digits) after the entry `index`. */
+export interface StateNotice {
+  readonly type: 'state';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly index: number;
+  readonly hash: string;
+}
+/** The sender's state is not that of a majority: it needs a snapshot of everything up to `least`, at least. */
+export interface RebuildRequest {
+  readonly type: 'rebuild';
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly term: number;
+  readonly least: number;
+}
+export type PeerMessage = Message | Forward | SnapshotMessage | RoomNotice | StateNotice | RebuildRequest;
 
 /** What each side says of itself when a link opens. */
 export interface Hello {

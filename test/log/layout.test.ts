@@ -127,8 +127,8 @@ describe('The layouts of the files are as they are drawn:', () => {
   });
 
   it('a block and the trailer of a snapshot, which are that snapshot’s only', () => {
-    const key = { index: 5, term: 2, stateHash: '0123456789abcdef' };
-    const keyBytes = new Uint8Array(40);
+    const key = { index: 5, term: 2, stateHash: '0123456789abcdef', meta: Uint8Array.of(1, 2, 3) };
+    const keyBytes = new Uint8Array(44);
     keyBytes.set(identity);
     const keyView = new DataView(keyBytes.buffer);
     for (const [at, value] of [
@@ -137,6 +137,7 @@ describe('The layouts of the files are as they are drawn:', () => {
       [32, 0x0123456789abcdefn],
     ] as const)
       keyView.setBigUint64(at, value, true);
+    keyView.setUint32(40, crc32c(key.meta), true);
     const seed = snapshotSeed(identity, key, crc32c);
     expect(seed).toBe(crc32c(keyBytes));
     const block = new Uint8Array(blockBytes(700)).fill(255);

@@ -438,6 +438,29 @@ describe('A snapshot that was received', () => {
     await settle();
   });
 
+  it('is not mixed with another of the same entry, state and size, written in another order', async () => {
+    const disk = simDisk();
+    const log = await filled(disk, 2);
+    const [one, two] = [randomBytes(2 * BLOCK_CONTENT), randomBytes(2 * BLOCK_CONTENT)];
+    const ofOne = remote(50, one);
+    const ofTwo = { ...ofOne, meta: ofOne.meta.slice().reverse() };
+    const first = await log.receiveSnapshot(ofOne);
+    await done((then) => first.write(one.subarray(0, BLOCK_CONTENT), then));
+    first.close();
+    const [partial] = partials(disk);
+    const second = await log.receiveSnapshot(ofTwo);
+    expect(second.verified).toBe(0);
+    await done((then) => second.write(two.subarray(0, BLOCK_CONTENT), then));
+    second.close();
+    // Nor if the file of the one gets the name of the other.
+    disk.rename(`${FOLDER}/${partials(disk)[0]}`, `${FOLDER}/${partial}`);
+    const third = await log.receiveSnapshot(ofOne);
+    expect(third.verified).toBe(0);
+    await done((then) => third.write(one, then));
+    await done((then) => third.install(then));
+    expect(Buffer.compare(snapshotContent(log)!, one)).toBe(0);
+  });
+
   it('is complete or not installed', async () => {
     const log = await filled(simDisk(), 2);
     const content = randomBytes(100);

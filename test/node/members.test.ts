@@ -141,6 +141,8 @@ describe('what a node goes by', () => {
     expect(of(2, 9)).toEqual({ voters: [1, 3], outgoing: [], learners: [] });
     expect(of(4, 4)).toEqual({ voters: [1, 2, 3], outgoing: [], learners: [] });
     const alone = foundingMembers([{ id: 1, address: 'a:1', identity: identityOf(1) }]);
-    expect(membershipFor(withLearner(alone, 2, 'b:1', identityOf(2)), 1, identityOf(9))).toBeUndefined();
+    const others = { voters: [2], outgoing: [], learners: [] };
+    expect(membershipFor(withLearner(alone, 2, 'b:1', identityOf(2)), 1, identityOf(9))).toEqual(others);
+    expect(membershipFor(alone, 1, identityOf(9))).toEqual(others);
   });
 });

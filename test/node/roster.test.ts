@@ -135,10 +135,19 @@ describe('the record in force', () => {
     fixture.first = 100;
     const { roster } = await fixture.start();
     expect(roster.begin()).toEqual({ membership: { voters: [1, 3], outgoing: [], learners: [] }, changes: [] });
-    expect(roster.applied).toEqual({ voters: [1, 3], outgoing: [], learners: [] });
+    expect(roster.applied).toEqual(without2);
     fixture.applied = three;
     roster.refresh(99);
     expect(roster.members).toEqual(three);
+  });
+
+  it('of a snapshot that the store has not loaded yet is what came with it', async () => {
+    const fixture = await new Fixture(1).append(three).start();
+    expect(fixture.roster.installed(70, without2)).toEqual({ voters: [1, 3], outgoing: [], learners: [] });
+    fixture.first = 71;
+    fixture.entries.length = 0;
+    fixture.roster.refresh(70);
+    expect([fixture.roster.index, fixture.roster.members]).toEqual([70, without2]);
   });
 
   it('leaves a node without a vote whose id it gives to another folder', async () => {

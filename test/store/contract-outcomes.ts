@@ -9,11 +9,14 @@ const definite = {
   'no-leader': 'ERR no-leader no leader answered within the time-out; nothing was done\n',
   timeout: 'ERR timeout no majority answered within the time-out; nothing was done\n',
   stopping: 'ERR stopping this node is stopping; nothing was done\n',
+  'disk-full':
+    'ERR disk-full the disks of a majority have no room for writes; nothing was written: free some, reads go on\n',
 } as const;
 const unknown = {
   'no-leader': 'UNKNOWN timeout no majority answered within the time-out; the write may still take effect\n',
   timeout: 'UNKNOWN timeout no majority answered within the time-out; the write may still take effect\n',
   stopping: 'UNKNOWN stopping this node is stopping; the write may still take effect\n',
+  'disk-full': 'UNKNOWN timeout no majority answered within the time-out; the write may still take effect\n',
 } as const;
 const reasons = Object.keys(definite) as GiveUp[];
 

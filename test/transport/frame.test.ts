@@ -19,7 +19,18 @@ import { SendQueue } from '../../src/transport/queue.js';
 import type { PeerMessage } from '../../src/transport/types.js';
 import { plainCrc32c } from '../log/crc32c.js';
 import { drawing } from '../log/drawing.js';
-import { allMessages, append, forward, helloOf, identity, MemorySocket, Receiver, texts } from './support.js';
+import {
+  allMessages,
+  append,
+  chunk,
+  forward,
+  helloOf,
+  identity,
+  MemorySocket,
+  offer,
+  Receiver,
+  texts,
+} from './support.js';
 
 const whole = FrameFlag.first | FrameFlag.last;
 
@@ -87,7 +98,7 @@ describe('messages on a link', () => {
   const messages = allMessages();
   const bytes = encode(messages);
   // Urgent ones leave before the others; within a class order is kept.
-  const bulk = (message: PeerMessage) => message.type === 'append' || message.type === 'forward';
+  const bulk = ({ type }: PeerMessage) => ['append', 'forward', 'offer', 'chunk'].includes(type);
   const inOrder = (all: readonly PeerMessage[]) => [...all.filter((m) => !bulk(m)), ...all.filter(bulk)];
   const order = inOrder(messages);
   const sent = texts(order);
@@ -111,7 +122,7 @@ describe('messages on a link', () => {
   });
 
   it('arrive as they were sent in pieces, split anywhere', () => {
-    const large = [append(10, [40, 200_000, 3]), forward(1, 150_000), append(13, [70_000]), ...messages];
+    const large = [append(10, [40, 200_000, 3]), forward(1, 150_000), chunk(5, 262_144), offer(9, 65_535), ...messages];
     const long = encode(large);
     const expected = texts(inOrder(large));
     fc.assert(
@@ -192,6 +203,8 @@ function expectProtocolError(call: () => void): void {
 describe('a hostile peer', () => {
   const control = (fields: readonly Field[]) => encodeControl(fields);
   const heartbeat = control([1, 2, 3]);
+  const offerOf = ({ index = 3, key = 0x527d5351, hash = '0123456789abcdef' }) =>
+    control([7, index, key, 2, 5, hash, 100, 1]);
   const bad: [string, Uint8Array[], RegExp][] = [
     ['another CRC', [frame(20, whole, heartbeat).with(0, 1)], /CRC of a frame/],
     ['an unknown kind', [frame(99, whole, heartbeat)], /kind 99/],
@@ -216,6 +229,20 @@ describe('a hostile peer', () => {
     ['more records than bytes', [frame(18, whole, control([7, 0, 0, 0, 1]))], /field 5/],
     ['a forward with another CRC', [frame(24, whole, control([7, 1, 5]), 4, new Uint8Array(4))], /match its CRC/],
     ['a forward numbered 0', [frame(24, whole, control([7, 0, 0]))], /field 2/],
+    ['a chunk with another CRC', [frame(29, whole, control([7, 1, 2, 0, 5]), 4, new Uint8Array(4))], /match its CRC/],
+    ['a chunk of nothing', [frame(29, whole, control([7, 1, 2, 0, 0]))], /without bytes/],
+    ['a chunk of more than 256 KiB', [frame(29, 1, control([7, 1, 2, 0, 5]), 262_145, new Uint8Array(9))], /raw bytes/],
+    ['an offer of a snapshot of nothing', [frame(27, whole, offerOf({ index: 0 }), 1, new Uint8Array(1))], /field 2/],
+    ['an offer with another key', [frame(27, whole, offerOf({ key: 1 }), 1, new Uint8Array(1))], /match its CRC/],
+    [
+      'an offer without a hash',
+      [frame(27, whole, offerOf({ hash: 'x'.repeat(16) }), 1, new Uint8Array(1))],
+      /state hash/,
+    ],
+    ['an offer with too much beside it', [frame(27, 1, offerOf({}), 65_536, new Uint8Array(9))], /raw bytes/],
+    ['a want with raw bytes', [frame(28, whole, control([7, 1, 2, 0]), 1, new Uint8Array(1))], /raw bytes/],
+    ['a want of a key beyond 2^32', [frame(28, whole, control([7, 1, 2 ** 32, 0]))], /field 3/],
+    ['a done that is neither', [frame(30, whole, control([7, 1, 2, 1]))], /field 4 is not a boolean/],
     ['a hello with an empty address', [frame(1, whole, encodeHello(helloOf(1, { address: '' })))], /field 3/],
     ['a hello with a line break', [frame(1, whole, encodeHello(helloOf(1, { address: 'a\nb' })))], /field 3/],
     ['a hello of node 0', [frame(1, whole, encodeHello(helloOf(0)))], /field 2/],

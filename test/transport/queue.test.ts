@@ -3,7 +3,7 @@ import { FRAME_HEADER_BYTES, greeting } from '../../src/transport/frame.js';
 import { SendQueue } from '../../src/transport/queue.js';
 import type { PeerMessage } from '../../src/transport/types.js';
 import { plainCrc32c } from '../log/crc32c.js';
-import { append, forward, MemorySocket, Receiver, texts } from './support.js';
+import { append, chunk, forward, MemorySocket, offer, Receiver, texts } from './support.js';
 
 const heartbeat = (round: number): PeerMessage => ({ type: 'heartbeat', from: 2, to: 1, term: 7, commit: 1, round });
 const windowBytes = 262_144;
@@ -81,6 +81,21 @@ describe('the queue of a link', () => {
     expect(receiver.delivered).toEqual([0, 1, 2, 3].map(heartbeat));
     expect(new Set(memory.slice(0, 3)).size).toBe(3);
     expect(memory[3]).toBe(memory[0]);
+  });
+
+  it('lets heartbeats overtake the parts of a snapshot, and a want too', () => {
+    const { socket, queue, receiver } = link();
+    const parts = [offer(9, 88), chunk(0, 262_144), chunk(262_144, 262_144), chunk(524_288, 5)];
+    for (const part of parts) queue.push(part);
+    queue.pump();
+    const want: PeerMessage = { type: 'want', from: 2, to: 1, term: 7, index: 9, key: 1, offset: 0 };
+    queue.push(heartbeat(1));
+    queue.push(want);
+    for (receiver.push(socket.take()), queue.pump(); socket.queued > 0; queue.pump()) receiver.push(socket.take());
+    const kinds = receiver.delivered.map(({ type }) => type);
+    expect(kinds.indexOf('heartbeat')).toBeLessThan(kinds.lastIndexOf('chunk') - 1);
+    expect(kinds.indexOf('want')).toBe(kinds.indexOf('heartbeat') + 1);
+    expect(texts(receiver.delivered.filter(({ type }) => type === 'chunk' || type === 'offer'))).toEqual(texts(parts));
   });
 
   it('keeps the order of appends and forwards, large or small', () => {

@@ -29,6 +29,17 @@ export function forward(sequence: number, payloadBytes: number): PeerMessage {
   return { type: 'forward', from: 2, to: 1, term: 7, sequence, record, payloadCrc };
 }
 
+export function offer(index: number, metaBytes: number): PeerMessage {
+  const meta = Uint8Array.from({ length: metaBytes }, (_, at) => at * 11);
+  const info = { index, term: 2, logTime: 2 ** 41, stateHash: '0123456789abcdef', size: 2 ** 33, count: 2 ** 34, meta };
+  return { type: 'offer', from: 2, to: 1, term: 7, index, key: plainCrc32c(meta), info };
+}
+
+export function chunk(offset: number, length: number): PeerMessage {
+  const bytes = Uint8Array.from({ length }, (_, at) => offset + at * 13);
+  return { type: 'chunk', from: 2, to: 1, term: 7, index: 9, key: 77, offset, crc: plainCrc32c(bytes), bytes };
+}
+
 /** One message of each type and, where a field has them, its extremes. */
 export function allMessages(): PeerMessage[] {
   const link = { from: 2, to: 1 } as const;
@@ -49,8 +60,18 @@ export function allMessages(): PeerMessage[] {
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
     { type: 'timeoutNow', ...link, term: 3 },
     { type: 'cleared', ...link, term: 3, index: big, repair: 2 ** 31 },
+    { type: 'room', ...link, term: 3, own: false, majority: true },
+    { type: 'state', ...link, term: 3, index: big, hash: '0123456789abcdef' },
+    { type: 'rebuild', ...link, term: 3, least: big },
     forward(1, 0),
     forward(big, 200),
+    offer(70_000, 88),
+    { type: 'want', ...link, term: 3, index: 1, key: 0, offset: 0 },
+    { type: 'want', ...link, term: big, index: big, key: 2 ** 32 - 1, offset: big },
+    chunk(0, 1),
+    chunk(2 ** 40, 300),
+    { type: 'done', ...link, term: 3, index: 1, key: 7, ok: true },
+    { type: 'done', ...link, term: 3, index: big, key: 2 ** 32 - 1, ok: false },
   ];
 }
 
@@ -112,7 +133,7 @@ export class Receiver {
       message: (message) => this.delivered.push(message),
     });
     messages.from = 2;
-    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26]);
+    const kinds = new Set([1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33]);
     const receiver = {
       accepts: (kind: number) => kinds.has(kind),
       begin: messages.begin.bind(messages),

@@ -11,7 +11,8 @@
  * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
  *   was said to hold is there when the node starts again, term and vote too.
  *
- * A node whose disk is known to have lied is `forgetful`: nothing that it held counts from then on.
+ * A node whose disk is known to have lied is `forgetful`: what it held need not be there from then on. It has said so all the same, and the
+ * leader may hear of it late: that counts. So is one that repairs its folder, until it says that it counts again; it does not vote meanwhile.
  */
 import { Violation } from './violation.js';
 
@@ -41,6 +42,8 @@ interface Mirror {
   /** The term that it led when it was last looked at; 0: none. */
   led: number;
   forgetful: boolean;
+  /** What its disk held before the damage that it repairs. */
+  before: readonly EntryMark[];
 }
 
 interface Known extends EntryMark {
@@ -83,7 +86,7 @@ export class RaftChecker {
   /** Applied index → hash of the state there. */
   readonly #hashes = new Map<number, string>();
   /** What was looked at, for reports. */
-  readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, hashes: 0 };
+  readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, installed: 0, hashes: 0 };
 
   constructor(voters: number) {
     this.#majority = Math.floor(voters / 2) + 1;
@@ -97,7 +100,7 @@ export class RaftChecker {
   #mirror(node: number): Mirror {
     let mirror = this.#mirrors.get(node);
     if (mirror === undefined) {
-      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false };
+      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false, before: [] };
       this.#mirrors.set(node, mirror);
     }
     return mirror;
@@ -108,11 +111,26 @@ export class RaftChecker {
     this.#mirror(node).forgetful = true;
   }
 
-  /** A node begins a life with this log, term and vote. */
-  began(node: number, log: readonly EntryMark[], term: number, vote: number): void {
+  /** It has made good what it had lost. */
+  remembers(node: number): void {
+    const mirror = this.#mirror(node);
+    mirror.forgetful = false;
+    mirror.before = [];
+  }
+
+  /**
+   * A node begins a life with this log, term and vote. The log lacks the first `dropped` entries: a snapshot has taken their place.
+   * `damaged`: it says that its disk has lost something.
+   */
+  began(node: number, behind: readonly EntryMark[], term: number, vote: number, dropped = 0, damaged = false): void {
     const mirror = this.#mirror(node);
     this.counts.recoveries++;
-    if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote);
+    if (damaged && !mirror.forgetful) {
+      mirror.forgetful = true;
+      mirror.before = mirror.log.slice(0, mirror.persisted);
+    }
+    const log = [...this.#replaced(node, dropped), ...behind];
+    if (!mirror.forgetful) this.#checkRecovery(node, mirror, log, term, vote, dropped);
     mirror.log = [...log];
     mirror.persisted = log.length;
     mirror.commit = 0;
@@ -122,8 +140,27 @@ export class RaftChecker {
     for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
   }
 
-  #checkRecovery(node: number, mirror: Mirror, log: readonly EntryMark[], term: number, vote: number): void {
-    for (let at = 0; at < mirror.persisted; at++) {
+  /** The entries up to `index`, for which a snapshot of a node's stands: what is committed, and nothing else. */
+  #replaced(node: number, index: number): EntryMark[] {
+    if (index > this.#committed.length)
+      throw new Violation(
+        'State Machine Safety',
+        `node ${node} has a snapshot of entry ${index}; committed are ${this.#committed.length}`,
+      );
+    return this.#committed.slice(0, index).map(({ index: at, term, id }) => ({ index: at, term, id }));
+  }
+
+  #checkRecovery(
+    node: number,
+    mirror: Mirror,
+    log: readonly EntryMark[],
+    term: number,
+    vote: number,
+    dropped: number,
+  ): void {
+    // A snapshot of another's took the place of a log that did not have its last entry, uncommitted ones among it.
+    const foreign = dropped > 0 && !same(log[dropped - 1], mirror.log[dropped - 1]);
+    for (let at = dropped; at < mirror.persisted && !foreign; at++) {
       if (same(log[at], mirror.log[at])) continue;
       throw new Violation(
         'log durability',
@@ -174,6 +211,27 @@ export class RaftChecker {
       mirror.log.push(entry);
       this.counts.appended++;
     }
+  }
+
+  /**
+   * A snapshot up to this entry is durable on a node: it takes the place of its log, but for what follows the entry, if the log
+   * has it.
+   */
+  installed(node: number, index: number, term: number): void {
+    const mirror = this.#mirror(node);
+    const replaced = this.#replaced(node, index);
+    if (replaced.at(-1)?.term !== term)
+      throw new Violation(
+        'State Machine Safety',
+        `node ${node} installs a snapshot of entry ${index} of term ${term}; committed is ${show(replaced.at(-1))}`,
+      );
+    if (mirror.led === mirror.term && mirror.led > 0)
+      throw new Violation('Leader Append-Only', `node ${node}, leader of term ${mirror.led}, installs a snapshot`);
+    const kept = same(mirror.log[index - 1], replaced.at(-1)) ? mirror.log.slice(index) : [];
+    mirror.log = [...replaced, ...kept];
+    mirror.persisted = Math.max(index, Math.min(mirror.persisted, mirror.log.length));
+    mirror.commit = Math.max(mirror.commit, index);
+    this.counts.installed++;
   }
 
   /** A node says that its disk holds everything up to this entry. */
@@ -290,8 +348,8 @@ export class RaftChecker {
 
   #firstCommit(node: number, entry: EntryMark, term: number): void {
     const holders = [...this.#mirrors].filter(
-      ([, { forgetful, persisted, log }]) =>
-        !forgetful && persisted >= entry.index && same(log[entry.index - 1], entry),
+      ([, { persisted, log, before }]) =>
+        (persisted >= entry.index && same(log[entry.index - 1], entry)) || same(before[entry.index - 1], entry),
     );
     if (holders.length < this.#majority)
       throw new Violation(

@@ -36,8 +36,11 @@ function files(node: SimNode, pattern: RegExp): string[] {
     .map((name) => `${folder}/${name}`);
 }
 
+/** How often a folder is looked at that is being repaired. */
+const wholeAgainMs = 200;
+
 function usedBytes(node: SimNode): number {
-  return files(node, /./).reduce((sum, path) => sum + node.disk.content(path).length, 0);
+  return files(node, /^(?!damaged-)/).reduce((sum, path) => sum + node.disk.content(path).length, 0);
 }
 
 function fullDisk(stage: Stage, random: SeededRandom): Heal | undefined {
@@ -79,8 +82,9 @@ function newest(node: SimNode, pattern: RegExp, random: SeededRandom): Bit | und
 }
 
 /**
- * A bit of a file changes while its node is down. The node starts and has lost nothing, or says that it is corrupt and stays down:
- * never anything in between. When the fault ends the bit is mended, where it still stands.
+ * A bit of a file changes while its node is down. The node starts and has lost nothing; or repairs itself from the others; or, where
+ * that cannot be, says that it is corrupt and stays down: never anything in between. When the fault ends the bit is mended,
+ * where it still stands.
  */
 function bitFlip(name: string, pattern: RegExp): FaultKind {
   return {
@@ -105,12 +109,18 @@ function bitFlip(name: string, pattern: RegExp): FaultKind {
           stage.crash(node, 'kill');
           if (sameBytes(node.disk.content(path), rotten)) node.disk.plant(path, before);
         }
-        stage.repaired(node);
+        whenWhole(stage, node);
         forgive();
         stage.revive(node);
       };
     },
   };
+}
+
+/** A folder that its node still repairs is as good as damaged: nobody else's may be hurt. */
+function whenWhole(stage: Stage, node: SimNode): void {
+  if (files(node, /^damaged$/).length === 0) stage.repaired(node);
+  else stage.world.schedule(wholeAgainMs, undefined, 'whole again?', () => whenWhole(stage, node));
 }
 
 /**
@@ -168,11 +178,13 @@ export const diskFaults: readonly FaultKind[] = [
       const before = stage.nodes.map((node) => node.diskDelayMs);
       for (const node of stage.nodes) node.diskDelayMs = [20, random.between(100, 900)];
       let leader: SimNode | undefined;
+      let over = false;
       stage.world.schedule(random.between(200, 1_500), undefined, 'leader dies', () => {
-        leader = stage.nodes.find((node) => stage.leads(node));
+        leader = over ? undefined : stage.nodes.find((node) => stage.leads(node));
         if (leader) stage.crash(leader, 'kill');
       });
       return () => {
+        over = true;
         stage.nodes.forEach((node, at) => {
           node.diskDelayMs = before[at]!;
         });
@@ -191,6 +203,7 @@ export const diskFaults: readonly FaultKind[] = [
     },
   },
   bitFlip('bit flip in the log', /^wal-/),
+  bitFlip('bit flip in a snapshot', /\.snap$/),
   bitFlip('bit flip in the vote', /^vote-/),
   bitFlip('bit flip in the founding record', /^(founding|meta)$/),
 ];

@@ -9,15 +9,20 @@ import type { SeededRandom } from '../random.js';
 import type { FaultKind, Heal } from './faults.js';
 import type { Stage } from './stage.js';
 
-/** Watches a node that nobody may listen to: it must never lead, nor hear of a commit. */
+/** Watches a node that nobody may listen to: it must never lead, nor hear of a commit or get a snapshot. */
 function outcast(stage: Stage, what: string): NodeObserver {
+  // What its own snapshot says.
+  let known = 0;
   return {
-    began: () => {},
+    began: (raft) => {
+      known = raft.commit;
+    },
     ready: (raft) => {
-      if (raft.role === 'leader' || raft.commit > 0)
+      if (raft.role === 'leader' || raft.commit > known)
         stage.fail(new Error(`${what} takes part: it is ${raft.role} of term ${raft.term} with commit ${raft.commit}`));
     },
     persisted: () => {},
+    installed: () => stage.fail(new Error(`${what} takes part: it gets a snapshot`)),
     applied: () => {},
   };
 }

@@ -5,6 +5,7 @@ import { diskFaults } from './faults-disk.js';
 import { identityFaults } from './faults-identity.js';
 import { networkFaults } from './faults-network.js';
 import { processFaults } from './faults-process.js';
+import { snapshotFaults } from './faults-snapshots.js';
 import type { Stage } from './stage.js';
 
 export type Heal = () => void;
@@ -25,6 +26,7 @@ export const faultKinds: readonly FaultKind[] = [
   ...diskFaults,
   ...identityFaults,
   ...clientFaults,
+  ...snapshotFaults,
 ];
 
 export function faultKind(name: string): FaultKind {

@@ -22,19 +22,28 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
       stage.fail(error as Error);
     }
   };
+  let abstains = false;
   return {
-    began: (raft, log) =>
+    began: (raft, log) => {
+      // A read that fails is the node's own affair.
+      const [first, last] = [log.firstIndex(), log.lastIndex()];
+      const entries = last < first ? [] : log.entries(first, last, Number.POSITIVE_INFINITY);
       watched(() => {
         stage.leaders.delete(node);
-        const last = log.lastIndex();
-        const entries = last === 0 ? [] : log.entries(1, last, Number.POSITIVE_INFINITY);
-        checker.began(id, entries.map(mark), raft.term, raft.vote);
-      }),
+        checker.began(id, entries.map(mark), raft.term, raft.vote, first - 1, raft.abstaining);
+        abstains = raft.abstaining;
+      });
+    },
     ready: (raft, ready) =>
       watched(() => {
         const leads = raft.role === 'leader';
         if (leads) stage.leaders.add(node);
         else stage.leaders.delete(node);
+        if (abstains && !raft.abstaining) {
+          abstains = false;
+          checker.remembers(id);
+          stage.count('repaired');
+        }
         const before = checker.lastOf(id);
         checker.appended(id, ready.entries.map(mark), raft.term, leads);
         if (raft.vote === id) checker.granted(id, raft.term, id, before);
@@ -48,6 +57,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
       }),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
+    installed: (index, term) => watched(() => checker.installed(id, index, term)),
     applied: (store) =>
       watched(() => {
         const { applied, stateHash } = store.stats();

@@ -32,6 +32,8 @@ export interface Plan {
     readonly requestTimeoutMs: number;
     readonly transactionIdleMs: number;
     readonly segmentBytes: number;
+    readonly snapshotLogBytes: number;
+    readonly read: 'quorum' | 'lease';
   };
   /** Clients of each kind, and the milliseconds that one rests between two bursts. */
   readonly clients: number;
@@ -60,6 +62,8 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
   const ms = options.ms ?? drawnMs;
   const heartbeatMs = pick(50, 100, 100, 100);
   const faults = schedule(random, ms, swarm(random, options.kinds));
+  // Of its own, so that a plan is the same but for this whatever is drawn here.
+  const snapshotLogBytes = new SeededRandom(`${seed}/snapshots`).integer(0, 3);
   return {
     seed,
     stores,
@@ -76,6 +80,9 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
       requestTimeoutMs: pick(1_000, 2_000, 5_000),
       transactionIdleMs: pick(2_000, 30_000),
       segmentBytes: pick(8_192, 16_384, 65_536),
+      snapshotLogBytes: [8_192, 16_384, 65_536, 67_108_864][snapshotLogBytes]!,
+      // A lease assumes that clocks keep much the same pace.
+      read: pick('quorum', 'quorum', faults.some(({ kind }) => kind === 'clock drifts') ? 'quorum' : 'lease'),
     },
     clients: pick(1, 1, 2),
     restMs: pick(200, 700, 1_500),

@@ -89,6 +89,10 @@ describe('the Raft checker', () => {
     checker.appended(2, [entry(1, 1)], 1, false);
     checker.persisted(1, 1, 1);
     expect(found(() => lead(1, 1, 1))).toBe('commit durability');
+    // One that had said so, and has forgotten it since, was heard of late.
+    checker.persisted(2, 1, 1);
+    checker.forget(2);
+    expect(found(() => lead(1, 1, 1))).toBe('nothing');
   });
 
   it('finds a commit of an older term by counting', () => {
@@ -141,6 +145,42 @@ describe('the Raft checker', () => {
     expect(found(() => checker.began(1, log(1), 1, 0))).toBe('log durability');
     checker.forget(1);
     expect(found(() => checker.began(1, log(1), 1, 0))).toBe('nothing');
+  });
+
+  it('takes a snapshot for what is committed, and for nothing else', () => {
+    begin(log(1, 1, 1), log(1, 1, 1), log(1));
+    lead(1, 2);
+    checker.appended(1, [entry(4, 2)], 2, true);
+    checker.appended(2, [entry(4, 2)], 2, false);
+    checker.persisted(1, 4, 2);
+    checker.persisted(2, 4, 2);
+    expect(found(() => checker.installed(3, 4, 2))).toBe('State Machine Safety');
+    expect(found(() => checker.began(3, [], 2, 0, 4))).toBe('State Machine Safety');
+    lead(1, 2, 4);
+    expect(found(() => checker.installed(1, 4, 2))).toBe('Leader Append-Only');
+    expect(found(() => checker.installed(3, 4, 1))).toBe('State Machine Safety');
+    expect(found(() => checker.installed(3, 4, 2))).toBe('nothing');
+    expect(checker.lastOf(3)).toEqual(entry(4, 2));
+    expect(found(() => checker.vouched(3, 1, 2, 4))).toBe('nothing');
+    // It starts from it, and from what its log had behind it.
+    expect(found(() => checker.began(3, [], 2, 0, 4))).toBe('nothing');
+    checker.appended(3, [entry(5, 2)], 2, false);
+    checker.persisted(3, 5, 2);
+    expect(found(() => checker.began(3, [], 2, 0, 4))).toBe('log durability');
+    expect(found(() => checker.began(3, [entry(5, 2)], 2, 0, 4))).toBe('nothing');
+  });
+
+  it('lets a snapshot take the place of a log that lacks its last entry, but not of what follows one that has it', () => {
+    begin(log(1, 2), log(1, 2), log(1, 1, 1));
+    lead(1, 3);
+    checker.appended(1, [entry(3, 3)], 3, true);
+    checker.appended(2, [entry(3, 3)], 3, false);
+    checker.persisted(1, 3, 3);
+    checker.persisted(2, 3, 3);
+    lead(1, 3, 3);
+    // What it had was never committed: a crash before it said so may have left the snapshot.
+    expect(found(() => checker.began(3, [], 3, 0, 2))).toBe('nothing');
+    expect(found(() => checker.began(2, [], 3, 0, 2))).toBe('log durability');
   });
 
   it('does not count what was replaced as kept', () => {

@@ -1,0 +1,132 @@
+/** Replicas compare their state; one that is not like a majority's is built anew, and nothing is read from it meanwhile. */
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { NodeObserver } from '../../src/node/observer.js';
+import { SelfCheck } from '../../src/node/self-check.js';
+import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
+import type { Store } from '../../src/store/store.js';
+import { set } from '../store/payloads.js';
+
+afterEach(() => vi.restoreAllMocks());
+
+/** A cluster, and the store of each of its nodes. */
+async function three(seed: string): Promise<{ cluster: SimCluster; stores: Map<SimNode, Store> }> {
+  const cluster = new SimCluster(seed, ['wasm', 'js', 'wasm']);
+  const stores = new Map<SimNode, Store>();
+  const nothing = (): void => {};
+  cluster.observe = (node): NodeObserver => ({
+    ...{ began: nothing, ready: nothing, persisted: nothing, installed: nothing },
+    applied: (store) => stores.set(node, store),
+  });
+  cluster.startAll();
+  expect(await cluster.ask(cluster.node(1), 'SET a right')).toBe('OK');
+  await cluster.leader();
+  return { cluster, stores };
+}
+
+/** Writes until the next entry that is compared is applied everywhere. */
+async function pass(cluster: SimCluster, node: SimNode): Promise<void> {
+  const { applied } = await cluster.status(node);
+  const client = cluster.client(node);
+  const entries = 1_024 - (applied % 1_024) + 1;
+  for (let i = 0; i < entries; i++) expect(await client.ask(`SET key${i % 20} ${i}`, 20_000)).toBe('OK');
+  client.close();
+  await cluster.sleep(100);
+}
+
+const said = (node: SimNode, text: string): boolean => node.lines.some((line) => line.includes(text));
+
+async function agreed(cluster: SimCluster): Promise<boolean> {
+  const hashes = await Promise.all(cluster.nodes.map((node) => cluster.status(node)));
+  return new Set(hashes.map(({ stateHash, applied }) => `${applied} ${stateHash}`)).size === 1;
+}
+
+describe('a replica whose state is another one', () => {
+  it.each([
+    1, 2,
+  ])('on node %i, a follower: stops serving, keeps the evidence, and gets the state of the others', async (id) => {
+    const { cluster, stores } = await three(`follower ${id}`);
+    const leader = await cluster.leader();
+    const bad = cluster.nodes.filter((node) => node !== leader)[id - 1]!;
+    stores.get(bad)!.run(set('a', 'wrong'));
+    const reader = cluster.client(bad);
+    expect(await reader.ask('GET a', 5_000)).toBe('"wrong"');
+    await pass(cluster, leader);
+    expect(said(bad, 'is not that of nodes')).toBe(true);
+    // Whatever is answered from now on is right.
+    expect(await reader.ask('GET a', 20_000)).toBe('"right"');
+    expect(await reader.ask('SET b 1', 20_000)).toBe('OK');
+    expect(said(bad, 'loaded the snapshot')).toBe(true);
+    const evidence = bad.disk.list('/data').filter((name) => name.startsWith('diverged-'));
+    expect(evidence).toHaveLength(1);
+    expect(Buffer.from(bad.disk.content(`/data/${evidence[0]}`)).includes('wrong')).toBe(true);
+    await cluster.sleep(1_000);
+    expect(await agreed(cluster)).toBe(true);
+    cluster.assertHealthy();
+  });
+
+  it('on the leader: it hands over, for it is no better than the others', async () => {
+    const { cluster, stores } = await three('leader');
+    const bad = await cluster.leader();
+    const other = cluster.nodes.find((node) => node !== bad)!;
+    stores.get(bad)!.run(set('a', 'wrong'));
+    await pass(cluster, other);
+    await cluster.until(() => said(bad, 'loaded the snapshot'));
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    expect((await cluster.status(bad)).role).toBe('follower');
+    await cluster.sleep(1_000);
+    expect(await agreed(cluster)).toBe(true);
+    cluster.assertHealthy();
+  });
+
+  it('with no majority that agrees: nobody gives its state up, and all say so', async () => {
+    const { cluster, stores } = await three('no majority');
+    const leader = await cluster.leader();
+    const [one, two] = cluster.nodes.filter((node) => node !== leader) as [SimNode, SimNode];
+    stores.get(one)!.run(set('a', 'wrong'));
+    stores.get(two)!.run(set('a', 'worse'));
+    await pass(cluster, leader);
+    await cluster.sleep(5_000);
+    for (const node of cluster.nodes) {
+      expect(said(node, 'there is no majority')).toBe(true);
+      expect(said(node, 'loaded the snapshot')).toBe(false);
+    }
+    cluster.assertHealthy();
+  });
+
+  it('goes on acknowledging: a majority of two with it commits', async () => {
+    const { cluster, stores } = await three('goes on');
+    const leader = await cluster.leader();
+    const [bad, third] = cluster.nodes.filter((node) => node !== leader) as [SimNode, SimNode];
+    stores.get(bad)!.run(set('a', 'wrong'));
+    await pass(cluster, leader);
+    cluster.kill(third);
+    expect(await cluster.ask(leader, 'SET c 1', 5_000)).toBe('OK');
+    expect(await cluster.ask(bad, 'GET c', 20_000)).toBe('"1"');
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    cluster.assertHealthy();
+  });
+});
+
+describe('the comparison', () => {
+  it('believes a majority of the voters, not learners, nor whoever speaks first', () => {
+    const diverged: (readonly number[])[] = [];
+    const check = new SelfCheck({
+      id: 1,
+      membership: () => ({ voters: [1, 2, 3], outgoing: [], learners: [4, 5] }),
+      tell: () => {},
+      diverged: (_index, majority) => diverged.push(majority),
+      log: () => {},
+    });
+    expect(check.passed(1_023)).toBe(false);
+    expect(check.passed(1_024)).toBe(true);
+    for (const id of [4, 5, 2]) check.heard(id, 1_024, 'b'.repeat(16));
+    check.own({ index: 1_024, stateHash: 'a'.repeat(16) });
+    expect(check.passed(1_100)).toBe(false);
+    expect(diverged).toEqual([]);
+    check.heard(3, 1_024, 'b'.repeat(16));
+    expect(diverged).toEqual([[2, 3]]);
+    check.reset(2_000);
+    check.heard(3, 1_024, 'b'.repeat(16));
+    expect(diverged).toHaveLength(1);
+  });
+});
