@@ -381,6 +381,65 @@ describe('a node that was away', () => {
   });
 });
 
+describe('when the log has been shortened', () => {
+  const options = { snapshotLogBytes: 65_536, segmentBytes: 65_536 };
+  /** So much that snapshots are taken, and nobody needs the log's beginning. */
+  async function fill(cluster: SimCluster, node: SimNode): Promise<void> {
+    for (let i = 0; i < 40; i++) expect(await cluster.ask(node, `SET fill${i % 3} ${'v'.repeat(10_000)}`)).toBe('OK');
+    await cluster.until(() => node.lines.length > 0 && node.disk.list('/data').some((name) => /\.snap$/.test(name)));
+  }
+
+  it('a joiner, and the new folder of a member, come in through a snapshot, and know who belongs to the cluster', async () => {
+    const cluster = await alone('joins by snapshot', options);
+    const [one, two, three_, four] = [1, 2, 3, 4].map((id) => cluster.node(id)) as [SimNode, SimNode, SimNode, SimNode];
+    for (const node of [two, three_]) cluster.start(node, joining(1));
+    await voters(cluster, [1, 2, 3]);
+    await fill(cluster, one);
+    cluster.start(four, joining(2));
+    await voters(cluster, [1, 2, 3, 4], 20_000);
+    expect(four.lines.some((line) => line.includes('loaded the snapshot'))).toBe(true);
+    expect(await cluster.ask(four, 'GET begun')).toBe('"1"');
+    cluster.kill(one);
+    wipe(one);
+    one.host.restart();
+    cluster.start(one, aloneOptions);
+    await voters(cluster, [1, 2, 3, 4], 20_000);
+    expect(one.lines.some((line) => line.includes('loaded the snapshot'))).toBe(true);
+    // From their snapshots alone they know each other again.
+    await fill(cluster, two);
+    for (const node of [one, two, three_, four]) cluster.powerOff(node);
+    for (const node of [one, two, three_, four]) {
+      node.host.restart();
+      cluster.start(node, aloneOptions);
+    }
+    await voters(cluster, [1, 2, 3, 4], 20_000);
+    expect(await cluster.ask(one, 'GET begun')).toBe('"1"');
+    cluster.assertHealthy();
+  });
+
+  it('a node that was away learns from the snapshot that it was removed, or who else there is', async () => {
+    const cluster = await three('away by snapshot', options);
+    const leader = await cluster.leader();
+    const [away, other] = cluster.nodes.filter(({ id }) => id !== leader.id && id < 4) as [SimNode, SimNode];
+    cluster.kill(away);
+    cluster.start(cluster.node(4), joining(leader.id));
+    await cluster.until(() => cluster.node(4).lines.some((line) => line.includes('is a voter now')), 20_000);
+    await fill(cluster, leader);
+    await fill(cluster, other);
+    away.host.restart();
+    cluster.start(away, founders(cluster));
+    await voters(cluster, [1, 2, 3, 4], 20_000);
+    cluster.kill(away);
+    expect(await change(cluster, { request: 'remove', id: away.id })).toEqual({ done: true });
+    await fill(cluster, leader);
+    await cluster.sleep(5_000);
+    away.host.restart();
+    cluster.start(away, founders(cluster));
+    await cluster.until(() => away.failure !== undefined, 10_000);
+    expect(away.failure).toContain('it was removed from the cluster');
+  });
+});
+
 describe('handing over', () => {
   it('to a named voter, or to the best one; not to who is none', async () => {
     const cluster = await three('transfer');
