@@ -1,4 +1,5 @@
 /** Serves the cluster exchange (src/protocol/cluster.ts): one request a connection, answered by the leader, or with where it is. */
+import type { Env } from '../env/env.js';
 import type { Founding } from '../log/types.js';
 import {
   type ClusterError,
@@ -6,12 +7,15 @@ import {
   type ClusterRequest,
   type ClusterStatus,
   type JoinAnswer,
+  type JoinRequest,
   type ListedMember,
   type MemberKind,
   parseRequest,
+  tryStatus,
 } from '../protocol/cluster.js';
 import type { Raft } from '../raft/raft.js';
 import type { NodeId } from '../raft/types.js';
+import { askNode } from './ask.js';
 import { addGoal, type Changes, type Goal, joinGoal, removeGoal } from './changes.js';
 import { type HandoverHost, handOver } from './handover.js';
 import { findMember, Kind, type Member, takesPart } from './members.js';
@@ -19,9 +23,14 @@ import type { Roster } from './roster.js';
 
 /** Raft gives up a transfer after an election time-out; one that has not led to another leader by then has failed. */
 const transferMs = 3_000;
+/** Who asks to join has so long to answer the leader. */
+const findMs = 2_000;
 
 export interface AdminHost extends HandoverHost {
   readonly address: string;
+  readonly env: Pick<Env, 'network' | 'timers'>;
+  /** Identity of this node's data folder. */
+  readonly identity: Uint8Array;
   readonly roster: Roster;
   readonly changes: Changes;
   readonly founding: Founding | undefined;
@@ -44,12 +53,32 @@ export function answerRequest(host: AdminHost, line: string, answer: (line: stri
   const { raft } = host;
   if (request.request === 'status') reply(status(host));
   else if (raft?.role !== 'leader') reply(elsewhere(host));
+  else if (request.request === 'join') join(host, raft, request, reply);
   else if (request.request === 'transfer') void transfer(host, raft, request.to ?? 0, reply);
   else change(host, raft, request, reply);
 }
 
 function failure(error: string, leader: string | null, again: boolean): ClusterError {
   return { error, leader, again };
+}
+
+/** Whoever asks to join has to be found at its address: it would be of no use elsewhere, and nobody takes the place of one who is there. */
+function join(host: AdminHost, raft: Raft, request: JoinRequest, reply: (value: object) => void): void {
+  const { id, address, identity } = request;
+  const verdict = goalOf(host, raft, request)(host.roster.members);
+  if (raft.membership.committed && verdict.kind === 'refused' && !verdict.again) {
+    reply(failure(verdict.error, null, false));
+    return;
+  }
+  askNode(host.env, address, { request: 'status' }, findMs, (answer) => {
+    const found = answer.kind === 'answer' ? tryStatus(answer.fields) : undefined;
+    if (found?.id === id && found.folder === identity) {
+      change(host, raft, request, reply);
+      return;
+    }
+    const reason = answer.kind === 'unreachable' ? answer.reason : `${address} is another node`;
+    reply(failure(`node ${id} is not found at its address by the leader: ${reason}`, null, true));
+  });
 }
 
 /** This node cannot do it: where to ask. */
@@ -107,7 +136,7 @@ const kindNames: Readonly<Record<Kind, MemberKind>> = {
   [Kind.removed]: 'removed',
 };
 
-function status({ id, address, founding, raft, roster }: AdminHost): ClusterStatus {
+function status({ id, identity, address, founding, raft, roster }: AdminHost): ClusterStatus {
   const list = (member: Member): ListedMember => ({
     id: member.id,
     address: member.id === id && takesPart(member) ? address : member.address,
@@ -117,6 +146,7 @@ function status({ id, address, founding, raft, roster }: AdminHost): ClusterStat
   const { index = 0, committed = false } = raft?.membership ?? {};
   return {
     id,
+    folder: hex(identity),
     cluster: founding ? hex(founding.clusterId) : null,
     leader: raft?.leader || null,
     term: raft?.term ?? 0,

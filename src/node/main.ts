@@ -3,7 +3,7 @@ import type { Env, Listener, Socket } from '../env/env.js';
 import { ListenError } from '../env/env.js';
 import { openLog } from '../log/log.js';
 import { type Crc32c, type Founding, type Log, LogError } from '../log/types.js';
-import { type ClusterStatus, type Fields, readStatus } from '../protocol/cluster.js';
+import { tryStatus } from '../protocol/cluster.js';
 import { crc32c } from '../store/crc32c.js';
 import type { Store, StoreOptions } from '../store/store.js';
 import { createTransport } from '../transport/transport.js';
@@ -369,7 +369,7 @@ class Run implements RunningNode {
     if (!this.#log.founding || this.#stopping) return;
     askNode(this.#env, address, { request: 'status' }, askMs, (answer) => {
       if (answer.kind !== 'answer' || this.#stopping) return;
-      const status = attemptStatus(answer.fields);
+      const status = tryStatus(answer.fields);
       const { own, isOut, index } = this.#roster;
       const hex = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString('hex');
       // What is of another cluster, or older than this node's own log, tells nothing of it.
@@ -447,15 +447,6 @@ class Run implements RunningNode {
       await this.#close();
     })();
     return this.#stopping;
-  }
-}
-
-/** What a node said of the members; undefined if that makes no sense. */
-function attemptStatus(fields: Fields): ClusterStatus | undefined {
-  try {
-    return readStatus(fields);
-  } catch {
-    return undefined;
   }
 }
 

@@ -202,6 +202,12 @@ export class Node implements AdminHost {
   get options(): NodeOptions {
     return this.#parts.options;
   }
+  get env(): Env {
+    return this.#parts.env;
+  }
+  get identity(): Uint8Array {
+    return this.#log.folder.identity;
+  }
   get id(): number {
     return this.#parts.options.id;
   }

@@ -60,6 +60,8 @@ export interface ListedMember {
 /** The answer to `status`. */
 export interface ClusterStatus {
   readonly id: number;
+  /** Identity of the data folder of the node that answers, 32 hexadecimal digits. */
+  readonly folder: string;
   /** 32 hexadecimal digits; null: none yet. */
   readonly cluster: string | null;
   readonly leader: number | null;
@@ -142,6 +144,7 @@ export function readJoinAnswer(fields: Fields): JoinAnswer {
 export function readStatus(fields: Fields): ClusterStatus {
   return {
     id: fields.id('id'),
+    folder: fields.identity('folder'),
     cluster: fields.isNull('cluster') ? null : fields.identity('cluster'),
     leader: fields.isNull('leader') ? null : fields.id('leader'),
     term: fields.integer('term', 0, Number.MAX_SAFE_INTEGER),
@@ -154,6 +157,15 @@ export function readStatus(fields: Fields): ClusterStatus {
       identity: member.identity('identity'),
     })),
   };
+}
+
+/** The same; undefined when it makes no sense. */
+export function tryStatus(fields: Fields): ClusterStatus | undefined {
+  try {
+    return readStatus(fields);
+  } catch {
+    return undefined;
+  }
 }
 
 function parseJson(text: string): unknown {

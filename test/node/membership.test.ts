@@ -195,6 +195,23 @@ describe('joining', () => {
     expect(await ask(5, 'node4:8080')).toMatchObject({ error: expect.stringContaining('is the address of node 4') });
   });
 
+  it('lets nobody in that the leader does not find at its address: a twin does not take the place of who is there', async () => {
+    const cluster = await three('twin');
+    const leader = await cluster.leader();
+    const cut = cluster.nodes.find(({ id }) => id !== leader.id && id < 4)!;
+    // Says that it is the member that is cut off, from another machine and with a folder of its own.
+    cluster.partition(cut);
+    const twin = cluster.node(5);
+    cluster.start(twin, { ...joining(leader.id), id: cut.id, publicHost: `node${cut.id}` });
+    await cluster.sleep(8_000);
+    expect(twin.lines.join('\n')).toContain(`node ${cut.id} is not found at its address by the leader`);
+    expect((await statusOf(cluster, leader)).members.map(({ kind }) => kind)).toEqual(['voter', 'voter', 'voter']);
+    cluster.kill(twin);
+    cluster.heal();
+    await voters(cluster, [1, 2, 3]);
+    expect(cut.failure).toBeUndefined();
+  });
+
   it('a follower names the leader, and a node that is refused stops with the reason', async () => {
     const cluster = await three('follower');
     const leader = await cluster.leader();

@@ -97,7 +97,16 @@ describe('an answer', () => {
     expect(() => parseReply('{"error":"x","leader":"nowhere","again":true}')).toThrow('leader is not host:port');
     expect(() => parseReply('{"error":"x","leader":null}')).toThrow('again is neither true nor false');
     const members = [{ id: 1, address: 'a:1', kind: 'voter', identity }];
-    const status = { id: 1, cluster: identity, leader: null, term: 3, index: 9, committed: true, members };
+    const status = {
+      id: 1,
+      folder: identity,
+      cluster: identity,
+      leader: null,
+      term: 3,
+      index: 9,
+      committed: true,
+      members,
+    };
     expect(readStatus(parseReply(JSON.stringify(status)) as Fields)).toEqual(status);
     const odd = { ...status, members: [{ ...members[0], kind: 'king' }] };
     expect(() => readStatus(parseReply(JSON.stringify(odd)) as Fields)).toThrow('kind is none of voter');
