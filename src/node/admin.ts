@@ -143,15 +143,14 @@ function status({ id, identity, address, founding, raft, roster }: AdminHost): C
     kind: kindNames[member.kind],
     identity: hex(member.identity),
   });
-  const { index = 0, committed = false } = raft?.membership ?? {};
   return {
     id,
     folder: hex(identity),
     cluster: founding ? hex(founding.clusterId) : null,
     leader: raft?.leader || null,
     term: raft?.term ?? 0,
-    index,
-    committed,
+    asOf: roster.asOf,
+    committed: raft?.membership.committed ?? false,
     members: roster.members.map(list),
   };
 }

@@ -159,7 +159,8 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
 }
 
 /** Whether a damaged folder can be repaired from other members. A founding record that is lost says nothing. */
-function hasOthers({ id, peers }: NodeOptions, founding: Founding | undefined): boolean {
+function hasOthers({ id, peers, join }: NodeOptions, founding: Founding | undefined): boolean {
+  if (join) return true;
   const members = founding?.members ?? peers ?? [];
   return members.some((member) => member.id !== id);
 }
@@ -370,11 +371,11 @@ class Run implements RunningNode {
     askNode(this.#env, address, { request: 'status' }, askMs, (answer) => {
       if (answer.kind !== 'answer' || this.#stopping) return;
       const status = tryStatus(answer.fields);
-      const { own, isOut, index } = this.#roster;
+      const { own, isOut, asOf } = this.#roster;
       const hex = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString('hex');
       // What is of another cluster, or older than this node's own log, tells nothing of it.
       if (!status?.committed || status.cluster !== hex(this.#log.founding?.clusterId)) return;
-      if (status.index < index || (!own && !isOut)) return;
+      if (status.asOf < asOf || (!own && !isOut)) return;
       const { id } = this.#options;
       const identity = hex(this.#log.folder.identity);
       const listed = status.members.find((member) => member.id === id);
@@ -401,7 +402,7 @@ class Run implements RunningNode {
           nonce: this.#parts.nonce,
           founding: this.#log.founding,
           peers: peers ?? [],
-          members: this.#roster.index,
+          members: this.#roster.asOf,
         }),
         judge: (hello) => this.#firstStart.judge(hello),
         refused: (peer, address, reason) => {

@@ -12,6 +12,9 @@
  *     clients → store.ingest → seal → Raft or the leader
  *     Raft → log (one write in flight) and peers → commit → store.apply → replies
  *
+ * Who belongs to the cluster is a record in the log (members.ts). Whom of those this node is linked to and listens to is seen to by
+ * roster.ts; changes.ts carries changes out where the leader is; admin.ts, ask.ts and joining.ts are how they are asked for.
+ *
  * ## Invariants
  *
  * - What `Ready` asks for is done in its order: hard state durable (synchronously) before any message of the same Ready.

@@ -125,9 +125,18 @@ export class Roster {
   get members(): Members {
     return this.#members;
   }
-  /** The entry that set it; 0: what the log begins with. */
+  /** The entry that set it; 0: what the log begins with. As Raft numbers them. */
   get index(): number {
     return this.#index;
+  }
+
+  /**
+   * The entry as of which the record is known to be the newest, for comparing it with another node's: what the log begins with is as
+   * of the snapshot's last entry, whichever entry set it.
+   */
+  get asOf(): number {
+    const { log, store } = this.#host;
+    return this.#index > 0 || membersIn(store) === undefined ? this.#index : (log.snapshot?.index ?? 0);
   }
 
   /** This node, if it takes part. */
@@ -202,7 +211,7 @@ export class Roster {
     this.#wasMember ||= this.#lists(members);
     for (const member of gone) this.#seeOff(member);
     this.#host.review();
-    for (const [id, stranger] of [...this.#strangers]) if (stranger.members <= index) this.#strangers.delete(id);
+    for (const [id, stranger] of [...this.#strangers]) if (stranger.members <= this.asOf) this.#strangers.delete(id);
     this.#host.changed();
   }
 
@@ -240,7 +249,7 @@ export class Roster {
       return undefined;
     }
     if (this.#isLeaving(hello)) return undefined;
-    if (founding && hello.members > this.#index) {
+    if (founding && hello.members > this.asOf) {
       this.#meet(hello);
       return undefined;
     }

@@ -66,8 +66,8 @@ export interface ClusterStatus {
   readonly cluster: string | null;
   readonly leader: number | null;
   readonly term: number;
-  /** The entry that set this membership, and whether it is known to be committed. */
-  readonly index: number;
+  /** The entry as of which this is the newest membership in the node's log, and whether that is known to be committed. */
+  readonly asOf: number;
   readonly committed: boolean;
   readonly members: readonly ListedMember[];
 }
@@ -148,7 +148,7 @@ export function readStatus(fields: Fields): ClusterStatus {
     cluster: fields.isNull('cluster') ? null : fields.identity('cluster'),
     leader: fields.isNull('leader') ? null : fields.id('leader'),
     term: fields.integer('term', 0, Number.MAX_SAFE_INTEGER),
-    index: fields.integer('index', 0, Number.MAX_SAFE_INTEGER),
+    asOf: fields.integer('asOf', 0, Number.MAX_SAFE_INTEGER),
     committed: fields.boolean('committed'),
     members: fields.list('members', (member) => ({
       id: member.id('id'),

@@ -100,7 +100,7 @@ export interface Hello {
   readonly founding: Founding | undefined;
   /** Id, address of each member as its own --peers say; checked for equality before a cluster is founded. */
   readonly peers: readonly { readonly id: NodeId; readonly address: string }[];
-  /** The entry of its log that set the members it goes by; 0: none did. */
+  /** The entry as of which it knows the members; 0: as of the founding. */
   readonly members: number;
 }
 

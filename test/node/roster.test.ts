@@ -39,6 +39,7 @@ class Fixture {
   readonly timers: (() => void)[] = [];
   first = 1;
   applied: Members | undefined;
+  snapshotIndex: number | undefined;
   readonly id: number;
   readonly folder: number;
   roster!: Roster;
@@ -52,6 +53,7 @@ class Fixture {
     const log = {
       folder: { format: 1, nodeId: this.id, identity: identityOf(this.id, this.folder) },
       founding,
+      snapshot: this.snapshotIndex === undefined ? undefined : { index: this.snapshotIndex },
       firstIndex: () => this.first,
       lastIndex: () => this.first + this.entries.length - 1,
       entries: (from: number) => [this.entries[from - this.first]!],
@@ -139,6 +141,20 @@ describe('the record in force', () => {
     fixture.applied = three;
     roster.refresh(99);
     expect(roster.members).toEqual(three);
+  });
+
+  it('is as of the snapshot, whichever entry set it: a node without one knows less', async () => {
+    const fixture = new Fixture(1);
+    fixture.applied = without2;
+    fixture.first = 100;
+    fixture.snapshotIndex = 99;
+    await fixture.start();
+    expect([fixture.roster.index, fixture.roster.asOf]).toEqual([0, 99]);
+    expect(fixture.judge(4, { members: 98 })).toContain('no member 4');
+    expect(fixture.judge(4, { members: 100 })).toBeUndefined();
+    const bare = await new Fixture(1).append(three).start();
+    expect([bare.roster.index, bare.roster.asOf]).toEqual([0, 0]);
+    expect(bare.judge(4, { members: 98 })).toBeUndefined();
   });
 
   it('of a snapshot that the store has not loaded yet is what came with it', async () => {

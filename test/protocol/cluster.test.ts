@@ -103,7 +103,7 @@ describe('an answer', () => {
       cluster: identity,
       leader: null,
       term: 3,
-      index: 9,
+      asOf: 9,
       committed: true,
       members,
     };

@@ -55,7 +55,8 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);
           if (type === 'voted' && message.granted && !message.pre) checker.granted(id, term, to, before);
           if (type === 'append') checker.sent(id, to, term, message.prevIndex + message.entries.length);
-          if (type === 'appended' && message.ok) checker.vouched(id, to, term, message.index);
+          // The leader may have lost its folder meanwhile: what is vouched for was shown by the one that led.
+          if (type === 'appended' && message.ok) checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index);
         }
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
       }),
