@@ -21,7 +21,8 @@
  *
  * A page's free blocks are a list through their first words; blocks never used are cut from the page in order, so that
  * what is loaded first lies in sequence. A page that becomes empty goes back to the common pool, unless it is the only
- * one of its class with room. Sizes of classes are part of the replicated logical size (`record.ts`): they may not change.
+ * one of its class with room. Pages behind a *fence* give nothing out, and what is freed there does not come back before the
+ * fence goes: so whole stretches of memory can be emptied. Sizes of classes are part of the replicated logical size (`record.ts`): they may not change.
  */
 
 import { ALLOC_STATE, HEAP_BASE } from './layout';
@@ -29,8 +30,12 @@ import { check, FAIL_ACCOUNTING, FAIL_CANARY, FAIL_FREE } from './memory';
 import {
   firstHeapPage,
   givePages,
+  holdFree,
   KIND_BLOCKS,
+  KIND_FENCED,
+  KIND_FENCED_RUN,
   KIND_FREE,
+  KIND_HELD,
   KIND_RUN,
   PAGE_BUMP,
   PAGE_BYTES,
@@ -130,7 +135,7 @@ export function usedRecords(): u32 {
 /** The class of a page of blocks, from its list. */
 // @ts-ignore: decorator
 @inline
-function listClass(list: u32): u32 {
+export function listClass(list: u32): u32 {
   return list >= CLASSES ? list - CLASSES : list;
 }
 
@@ -192,7 +197,7 @@ function freeBlock(ptr: u32): void {
     count(-((<i64>pages) << 16), -1);
     return;
   }
-  check(kind == KIND_BLOCKS, FAIL_FREE);
+  if (kind != KIND_BLOCKS) return freeFenced(ptr, entry);
   const list = <u32>load<u8>(entry, PAGE_CLASS);
   const used = <u32>load<u16>(entry, PAGE_USED) - 1;
   const head = load<u32>(entry, PAGE_LENGTH);
@@ -207,7 +212,8 @@ function freeBlock(ptr: u32): void {
 
 function blockBytes(ptr: u32): u32 {
   const entry = pageEntry(pageOf(ptr));
-  if (load<u8>(entry, PAGE_KIND) == KIND_RUN) return load<u32>(entry, PAGE_LENGTH) << 16;
+  const kind = load<u8>(entry, PAGE_KIND);
+  if (kind == KIND_RUN || kind == KIND_FENCED_RUN) return load<u32>(entry, PAGE_LENGTH) << 16;
   return classBytes(listClass(<u32>load<u8>(entry, PAGE_CLASS)));
 }
 
@@ -284,6 +290,81 @@ function emptyPage(list: u32, page: u32, entry: u32): void {
   if (load<u16>(entry, PAGE_NEXT) == 0 && load<u16>(entry, PAGE_PREV) == 0) return;
   unlinkPage(list, page, entry);
   givePages(page, 1);
+}
+
+// ---- the fence
+
+/** Whether what begins with `page` is free, empty, or holds records and nothing else, none in a run of more than `longest` pages. */
+export function canBeEmptied(page: u32, longest: u32): bool {
+  const entry = pageEntry(page);
+  const kind = load<u8>(entry, PAGE_KIND);
+  if (kind == KIND_FREE) return true;
+  if (kind == KIND_BLOCKS) return isRecordPage(entry) || load<u16>(entry, PAGE_USED) == 0;
+  return kind == KIND_RUN && isRecordPage(entry) && load<u32>(entry, PAGE_LENGTH) <= longest;
+}
+
+/** A page of blocks has one to give out, and is on its list. */
+// @ts-ignore: decorator
+@inline
+function hasRoom(entry: u32): bool {
+  return (load<u32>(entry, PAGE_LENGTH) | load<u32>(entry, PAGE_BUMP)) != 0;
+}
+
+/** Puts what begins with `page`, and can be emptied, behind the fence. */
+export function fence(page: u32): void {
+  const entry = pageEntry(page);
+  const kind = load<u8>(entry, PAGE_KIND);
+  if (kind == KIND_FREE) return holdFree(page);
+  if (kind == KIND_RUN) {
+    store<u8>(entry, KIND_FENCED_RUN, PAGE_KIND);
+    return;
+  }
+  if (hasRoom(entry)) unlinkPage(<u32>load<u8>(entry, PAGE_CLASS), page, entry);
+  if (load<u16>(entry, PAGE_USED) == 0) hold(entry);
+  else store<u8>(entry, KIND_FENCED, PAGE_KIND);
+}
+
+/** Takes the fence away from what begins with `page`. */
+export function unfence(page: u32): void {
+  const entry = pageEntry(page);
+  const kind = load<u8>(entry, PAGE_KIND);
+  if (kind == KIND_HELD) return givePages(page, load<u32>(entry, PAGE_LENGTH));
+  if (kind == KIND_FENCED_RUN) {
+    store<u8>(entry, KIND_RUN, PAGE_KIND);
+    return;
+  }
+  check(kind == KIND_FENCED, FAIL_ACCOUNTING);
+  store<u8>(entry, KIND_BLOCKS, PAGE_KIND);
+  if (hasRoom(entry)) linkPage(<u32>load<u8>(entry, PAGE_CLASS), page, entry);
+}
+
+/** Whether a record stands behind the fence. */
+export function isFenced(record: u32): bool {
+  const kind = load<u8>(pageEntry(pageOf(record)), PAGE_KIND);
+  return kind == KIND_FENCED || kind == KIND_FENCED_RUN;
+}
+
+/** A page of blocks behind the fence is empty. */
+function hold(entry: u32): void {
+  store<u8>(entry, KIND_HELD, PAGE_KIND);
+  store<u32>(entry, 1, PAGE_LENGTH);
+}
+
+function freeFenced(ptr: u32, entry: u32): void {
+  const kind = load<u8>(entry, PAGE_KIND);
+  countRecords(-1);
+  if (kind == KIND_FENCED_RUN) {
+    check((ptr & 65535) == 0, FAIL_FREE);
+    store<u8>(entry, KIND_HELD, PAGE_KIND);
+    return count(-((<i64>load<u32>(entry, PAGE_LENGTH)) << 16), -1);
+  }
+  check(kind == KIND_FENCED, FAIL_FREE);
+  const used = <u32>load<u16>(entry, PAGE_USED) - 1;
+  store<u32>(ptr, load<u32>(entry, PAGE_LENGTH));
+  store<u32>(entry, ptr, PAGE_LENGTH);
+  store<u16>(entry, <u16>used, PAGE_USED);
+  count(-(<i64>classBytes(listClass(<u32>load<u8>(entry, PAGE_CLASS)))), -1);
+  if (used == 0) hold(entry);
 }
 
 function linkPage(list: u32, page: u32, entry: u32): void {

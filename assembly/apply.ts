@@ -22,12 +22,14 @@
  *      0  16 B  folder identity     16  u32  start counter     20  u32  nonce     24  u64  sequence
  *
  * An entry is judged whole before anything of it takes effect; then memory for its worst case is made sure, so that
- * nothing can fail half way: a node that has none stops before the entry with nothing changed. Then log time is the
+ * nothing can fail half way: records move out of sparse pages if need be (`compact.ts`), and a node that has no room even so stops
+ * before the entry with nothing changed. Then log time is the
  * entry's, whatever its type and form, and what had expired is removed, a bounded number of records, at one revision.
  * Then its operations are carried out. All of it goes in slices of a bounded number of units of work. What is done is published once at the end of the
  * last slice, or between two entries, never in the middle of one.
  */
 import { usedBytes } from './alloc';
+import { compacting, compactStop, makeWay } from './compact';
 import { expiryFirst } from './expiry';
 import { hashKey } from './hash';
 import { itemsBeginEntry, itemsEndEntry, itemsGap } from './items';
@@ -50,8 +52,8 @@ import {
 import { resultBegin, sliceBegin, sliceFull } from './output';
 import { firstHeapPage, freshPage, reserve } from './pages';
 import { expired, FLAG_SYSTEM, newRecord, REC_KEY, recDeadline, recKey, recKeyLen, recValue, recValueLen } from './record';
+import { goodSession, isSessionKey } from './sessions';
 import { growSome, growthPages, locate, locateRecord, tableBytes } from './table';
-import { txnBreak } from './txn';
 import {
   UNFINISHED,
   VALID,
@@ -148,6 +150,8 @@ export const NO_MEMORY: u32 = 2;
 /** `run` only. */
 export const RUN_MALFORMED: u32 = 3;
 export const RUN_BUSY: u32 = 4;
+/** Of `makeRoom` only: room will be there when a snapshot or a reader has ended. */
+export const WAIT: u32 = 5;
 
 /** Units of work of a slice: about 2 ms on a slow machine. Judging an operation is a sixteenth of one, a retired version a half. */
 const SLICE_UNITS: i32 = 3000;
@@ -228,8 +232,10 @@ export function apply(): u32 {
     else if (phase == JUDGED) {
       // It will not be done in this slice: what was done before need not wait for it.
       if (unitsAhead() > left && newestApplied() != appliedIndex()) publishAll();
-      if (!takeEffect()) return endSlice(NO_MEMORY);
-      left--;
+      const slow = compacting();
+      const outcome = takeEffect();
+      if (outcome != DONE) return endSlice(outcome);
+      left -= slow ? SLICE_UNITS : 1;
     } else if (phase == EXPIRY) {
       left = expire(left);
     } else {
@@ -317,16 +323,18 @@ function entryTime(): u64 {
   return max(newestTime(), load<u64>(get(AP_RECORD), HEADER_TIME));
 }
 
-/** A judged entry begins to take effect. False: there is no memory for it. */
-function takeEffect(): bool {
+/** A judged entry begins to take effect. DONE; MORE: there is no memory for it yet; NO_MEMORY. */
+function takeEffect(): u32 {
   const removals = falls(entryTime());
-  const needs = removals || get(AP_DOES) != TYPE_NOTHING;
-  while (needs && !makeRoom(removals)) if (!txnBreak()) return false;
+  if (removals || get(AP_DOES) != TYPE_NOTHING) {
+    const outcome = makeRoom(removals);
+    if (outcome != DONE) return outcome == WAIT ? MORE : outcome;
+  }
   setTime(entryTime());
   set(AP_REMOVED, 0);
   set(AP_REMOVED_BYTES, 0);
   set(AP_PHASE, EXPIRY);
-  return true;
+  return DONE;
 }
 
 /** Some record with a deadline has expired by `time`. */
@@ -391,17 +399,21 @@ function carryOut(left: i32): i32 {
 
 // ---- memory
 
-/** Makes sure that memory for the worst case of the judged operations is there: new records, deletions (`removals`: those of expiry too), tables. */
-function makeRoom(removals: bool): bool {
+/**
+ * Makes sure that memory for the worst case of the judged operations is there: new records, deletions (`removals`: those of expiry
+ * too), tables. DONE, MORE, WAIT or NO_MEMORY.
+ */
+function makeRoom(removals: bool): u32 {
   const operations = validOperations();
   const records = (validBytes() * 3) >> 17;
   const more = (removals ? REMOVAL_PAGES : 0) + (get(AP_DOES) == TYPE_CONFIG ? CONFIG_PAGES : 0);
   const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES + more;
   const need = pages + <u64>growthPages(operations + 2);
-  if (need >= 65536) return false;
-  if (reserve(<u32>need)) return true;
-  while (reclaim(VERSIONS_AFTER)) {}
-  return reserve(<u32>need);
+  if (need >= 65536) return NO_MEMORY;
+  if (!compacting() && reserve(<u32>need)) return DONE;
+  // What entries before this one superseded can be freed only once they are published.
+  if (newestApplied() != appliedIndex()) publishAll();
+  return makeWay(<u32>need);
 }
 
 // ---- origins and config
@@ -494,9 +506,14 @@ export function systemRecord(key: u32, keyLen: u32): u32 {
 export function run(operations: u32, bytes: u32): u32 {
   if (get(AP_PHASE) > JUDGED) return RUN_BUSY;
   if (get(AP_PHASE) != NONE) set(AP_PHASE, NONE);
+  compactStop();
   validateStart(operations, bytes, true);
   if (validateSome(u32.MAX_VALUE) != VALID) return RUN_MALFORMED;
-  if (!makeRoom(false)) return NO_MEMORY;
+  for (let room = makeRoom(false); room != DONE; room = makeRoom(false)) {
+    if (room == MORE) continue;
+    compactStop();
+    return NO_MEMORY;
+  }
   resultBegin();
   operateStart(operations, bytes, FOR_RUN);
   check(operateSome(i32.MAX_VALUE) == FINISHED, FAIL_STAGE);
@@ -537,8 +554,13 @@ export function takeLimit(): void {
   setLogicalLimit(record == 0 ? 0 : load<u64>(recValue(record)));
 }
 
-/** Whether a system record has the shape that this version's are in: its value is read without looking at its length. */
-export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32): bool {
+/**
+ * Whether a system record has the shape that this version's are in: its value is read without looking at its length. Sessions
+ * have a deadline, no others do.
+ */
+export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32, deadline: u64): bool {
+  if (isSessionKey(key, keyLen)) return deadline != 0 && goodSession(key, key + keyLen, valueLen);
+  if (deadline != 0) return false;
   if (keyLen == ORIGIN_KEY_BYTES && load<u8>(key) == ORIGIN_PREFIX) return valueLen == ORIGIN_VALUE_BYTES;
   if (isKey(key, keyLen, LIMIT_KEY, LIMIT_KEY_BYTES)) return valueLen == 8;
   if (isKey(key, keyLen, MEMBERS_KEY, MEMBERS_KEY_BYTES)) return valueLen <= MOST_MEMBERS_BYTES;

@@ -18,10 +18,12 @@
 import { hashKey } from './hash';
 import { COMMIT_STATE, SCRATCH_BASE } from './layout';
 import { pad4 } from './memory';
-import { MSG_CONFLICT, MSG_OUT_OF_MEMORY } from './messages';
+import { MSG_CONFLICT } from './messages';
 import {
   countChecks,
-  endCommand,
+  endMessage,
+  endOk,
+  endWith,
   fillWindow,
   fits,
   heldIn,
@@ -36,8 +38,9 @@ import {
   WINDOW_OPERATION,
   writeOperation,
 } from './operate';
-import { replyMessage, replyMessageWord, replyOk } from './output';
+import { replyMessageWord } from './output';
 import { logicalSize, recRevision } from './record';
+import { OUTCOME_CONFLICT, OUTCOME_OUT_OF_MEMORY } from './sessions';
 import { growSome, locate } from './table';
 import { CODE_SET, HEAD, HEAD_KEY, HEAD_VALUE, operationBytes } from './validate';
 import { nextRevision, removeRecord } from './version';
@@ -81,7 +84,7 @@ export function commitSome(at: u32, budget: i32): i32 {
       else {
         const done = checkWindow(before);
         if (done < 0) {
-          if (endCommit(at)) replyMessageWord(MSG_CONFLICT, get(CS_PLACE) + HEAD, load<u32>(get(CS_PLACE)));
+          conflict(at, get(CS_PLACE));
           return left - 1;
         }
         left -= done;
@@ -89,13 +92,15 @@ export function commitSome(at: u32, budget: i32): i32 {
     } else if (before != get(CS_END)) {
       left -= pass == JUDGE_PASS ? judgeWindow(before) : writeWindow(before);
     } else if (pass == WRITE_PASS) {
-      if (endCommit(at)) replyOk();
+      endCommit(at);
+      endOk();
       return left - 1;
     } else if (withinLimit()) {
       store<u64>(COMMIT_STATE, nextRevision(), CS_REVISION);
       startPass(WRITE_PASS, get(CS_OPERATIONS));
     } else {
-      if (endCommit(at)) replyMessage(MSG_OUT_OF_MEMORY);
+      endCommit(at);
+      endMessage(OUTCOME_OUT_OF_MEMORY);
       return left - 1;
     }
     if (get(CS_PLACE) > before) left -= <i32>((get(CS_PLACE) - before) >> 10);
@@ -116,11 +121,18 @@ function startPass(pass: u32, place: u32): void {
   set(CS_PLACE, place);
 }
 
-/** The COMMIT is done; true when its reply has to be written now. */
-function endCommit(at: u32): bool {
+/** The COMMIT is done. */
+function endCommit(at: u32): void {
   set(CS_PASS, NONE);
   pastOperation(at, HEAD + load<u32>(at, HEAD_VALUE));
-  return endCommand();
+}
+
+/** The check at `failed` does not hold. */
+function conflict(at: u32, failed: u32): void {
+  const key = failed + HEAD;
+  const length = load<u32>(failed);
+  endCommit(at);
+  if (endWith(OUTCOME_CONFLICT, 0, key, length)) replyMessageWord(MSG_CONFLICT, key, length);
 }
 
 function withinLimit(): bool {

@@ -13,6 +13,7 @@
  * 32  u32  end of it
  * 36  u32  bytes that fit in the buffer
  * 40  u32  next slot of its list, + 1
+ * 48  u64  number of its session (0: none)
  * ```
  *
  * A connection is idle when nothing of it is unanswered, else reading or writing (src/store/store.ts, "Connections").
@@ -53,6 +54,7 @@ export const C_HELD_FROM: usize = 28;
 export const C_HELD_END: usize = 32;
 export const C_HELD_ROOM: usize = 36;
 export const C_NEXT: usize = 40;
+export const C_SESSION: usize = 48;
 
 export const IS_OPEN: u32 = 1;
 /** The client is gone: replies are discarded. */
@@ -61,7 +63,7 @@ export const IS_CLOSED: u32 = 2;
 export const IS_READING: u32 = 4;
 /** Unanswered items belong to the open entry or to sealed ones. */
 export const IS_WRITING: u32 = 8;
-/** The one unanswered item is a BEGIN or KEYS: nothing is parsed before it is answered. */
+/** The one unanswered item is a BEGIN, KEYS or SESSION: nothing is parsed before it is answered. */
 export const IS_BARRIER: u32 = 16;
 /** A control command waits for `release`. */
 export const IS_CONTROL: u32 = 32;
@@ -154,6 +156,18 @@ export function connTxn(c: usize): usize {
 @inline
 export function connSetTxn(c: usize, txn: usize): void {
   store<u32>(c, <u32>txn, C_TXN);
+}
+
+// @ts-ignore: decorator
+@inline
+export function connSession(c: usize): u64 {
+  return load<u64>(c, C_SESSION);
+}
+
+// @ts-ignore: decorator
+@inline
+export function connSetSession(c: usize, number: u64): void {
+  store<u64>(c, number, C_SESSION);
 }
 
 // @ts-ignore: decorator

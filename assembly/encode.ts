@@ -9,9 +9,11 @@
  *                     and with the flag TTL: u64 time to live, ms
  * ```
  *
+ * In front of a command whose line began with SEQ stands that, an operation of its own.
+ *
  * Invariant: all checks on a command are made before its first byte is written, so a refused command leaves no trace.
  */
-import { connJoined, connSlot, IS_WRITING } from './conn';
+import { connJoined, connSession, connSlot, IS_WRITING } from './conn';
 import { crc32c } from './crc';
 import {
   count,
@@ -21,7 +23,10 @@ import {
   F_OPEN_COMMANDS,
   F_OPEN_ITEMS,
   F_OPEN_PERSISTS,
+  F_OPEN_SESSIONS,
   F_ORIGIN,
+  F_SEQ,
+  F_SEQ_FROM,
   F_SEQUENCE,
   FAIL_ENTRY_REGION,
   pad4,
@@ -29,7 +34,7 @@ import {
 import { ITEM_COMMAND, itemsSeal, listRoom, listTook } from './items';
 import { ENTRY_BASE, ENTRY_SIZE, STAGE_SIZE } from './layout';
 import { check } from './memory';
-import { MOST_PERSISTS } from './validate';
+import { MOST_PERSISTS, MOST_SESSIONS } from './validate';
 import { putWord, wordLength } from './words';
 
 export const OP_SET: u32 = 1;
@@ -38,6 +43,9 @@ export const OP_INCR: u32 = 3;
 export const OP_CAS: u32 = 4;
 export const OP_COMMIT: u32 = 5;
 export const OP_PERSIST: u32 = 6;
+export const OP_SESSION: u32 = 7;
+export const OP_SEQ: u32 = 8;
+export const OP_FENCE: u32 = 9;
 export const FLAG_NX: u32 = 1;
 export const FLAG_XX: u32 = 2;
 export const FLAG_MORE: u32 = 4;
@@ -47,6 +55,8 @@ export const FLAG_KEEP: u32 = 16;
 export const ROOM: u32 = 64;
 export const PAYLOAD_HEADER: u32 = 40;
 const OPERATIONS: usize = ENTRY_BASE + ROOM + PAYLOAD_HEADER;
+/** Bytes of a SEQ. */
+const SEQ_BYTES: u32 = 36;
 /** Bytes of operations that an entry can hold: it must fit in the region where it is staged for apply, the smaller one. */
 const MOST: u32 = STAGE_SIZE - ROOM - PAYLOAD_HEADER - 4096;
 
@@ -71,6 +81,32 @@ export function entryCanHold(bytes: u64): bool {
 @inline
 export function entryAt(): usize {
   return OPERATIONS + load<u32>(F_OPEN_BYTES);
+}
+
+/** Bytes of the SEQ that goes in front of the next command's operations. */
+export function sequenceBytes(): u32 {
+  return load<u64>(F_SEQ) == 0 ? 0 : SEQ_BYTES;
+}
+
+/** Where the next command's operations go, behind its SEQ if its line began with one. All checks are made. */
+// @ts-ignore: decorator
+@inline
+export function operationsAt(c: usize): usize {
+  return load<u64>(F_SEQ) == 0 ? entryAt() : putSequence(c);
+}
+
+function putSequence(c: usize): usize {
+  const at = putOperation(entryAt(), OP_SEQ, 0, 8, 16);
+  store<u64>(at, connSession(c));
+  store<u64>(at, load<u64>(F_SEQ), 8);
+  store<u64>(at, load<u64>(F_SEQ_FROM), 16);
+  store<u32>(F_OPEN_SESSIONS, load<u32>(F_OPEN_SESSIONS) + 1);
+  return at + 24;
+}
+
+/** The open entry holds as many SESSIONs and SEQs as an entry may. */
+export function sessionsFull(): bool {
+  return load<u32>(F_OPEN_SESSIONS) >= MOST_SESSIONS;
 }
 
 /** Writes an operation's header and returns where its data goes. */
@@ -109,7 +145,7 @@ export function commandDone(c: usize, end: usize): void {
 
 /** SET key value; `ttl` with the flag TTL only. */
 export function encodeSet(c: usize, flags: u32, key: usize, value: usize, ttl: u64): void {
-  let at = putOperation(entryAt(), OP_SET, flags, wordLength(key), wordLength(value));
+  let at = putOperation(operationsAt(c), OP_SET, flags, wordLength(key), wordLength(value));
   at = putWord(at, key);
   at = putPadding(putWord(at, value));
   if ((flags & FLAG_TTL) != 0) {
@@ -122,7 +158,7 @@ export function encodeSet(c: usize, flags: u32, key: usize, value: usize, ttl: u
 /** PERSIST key. */
 export function encodePersist(c: usize, key: usize): void {
   store<u32>(F_OPEN_PERSISTS, load<u32>(F_OPEN_PERSISTS) + 1);
-  commandDone(c, putPadding(putWord(putOperation(entryAt(), OP_PERSIST, 0, wordLength(key), 0), key)));
+  commandDone(c, putPadding(putWord(putOperation(operationsAt(c), OP_PERSIST, 0, wordLength(key), 0), key)));
 }
 
 /** The open entry holds as many PERSISTs as an entry may. */
@@ -132,7 +168,7 @@ export function persistsFull(): bool {
 
 /** INCR key by. */
 export function encodeIncr(c: usize, key: usize, by: i64): void {
-  const at = putWord(putOperation(entryAt(), OP_INCR, 0, wordLength(key), 8), key);
+  const at = putWord(putOperation(operationsAt(c), OP_INCR, 0, wordLength(key), 8), key);
   store<i64>(at, by);
   commandDone(c, putPadding(at + 8));
 }
@@ -140,11 +176,27 @@ export function encodeIncr(c: usize, key: usize, by: i64): void {
 /** CAS key expected new. */
 export function encodeCas(c: usize, key: usize, expected: usize, value: usize): void {
   const bytes = 4 + wordLength(expected) + wordLength(value);
-  let at = putWord(putOperation(entryAt(), OP_CAS, 0, wordLength(key), bytes), key);
+  let at = putWord(putOperation(operationsAt(c), OP_CAS, 0, wordLength(key), bytes), key);
   store<u32>(at, wordLength(expected));
   at = putWord(at + 4, expected);
   at = putWord(at, value);
   commandDone(c, putPadding(at));
+}
+
+/** SESSION (0), or SESSION number. */
+export function encodeSession(c: usize, number: u64): void {
+  let at = putOperation(entryAt(), OP_SESSION, 0, number == 0 ? 0 : 8, 0);
+  if (number != 0) {
+    store<u64>(at, number);
+    at += 8;
+  }
+  store<u32>(F_OPEN_SESSIONS, load<u32>(F_OPEN_SESSIONS) + 1);
+  commandDone(c, at);
+}
+
+/** FENCE: the line's sequence is taken by a COMMIT that did not happen. */
+export function encodeFence(c: usize): void {
+  commandDone(c, putOperation(operationsAt(c), OP_FENCE, 0, 0, 0));
 }
 
 /** One key of a DEL at `at`; returns the address behind it. */
@@ -173,6 +225,7 @@ export function entryReset(): void {
   store<u32>(F_OPEN_BYTES, 0);
   store<u32>(F_OPEN_COMMANDS, 0);
   store<u32>(F_OPEN_PERSISTS, 0);
+  store<u32>(F_OPEN_SESSIONS, 0);
 }
 
 /** Room, origin, sequence and number of commands of a record at `record`. */

@@ -10,6 +10,7 @@
  *      0  u32  left: the records before this one, or 0
  *      4  u32  right: the records after it, or 0
  *      8  u32  users' records in this subtree
+ *     12  u32  NODE_MARK: this block begins with a node (a record without one has its key's length here, which is never that)
  *
  *     state, at EXPIRY_STATE
  *      0  u32  root, or 0
@@ -30,6 +31,8 @@ import { compareKeys, expired, NODE_BYTES, recDeadline, recRevision, recSystem }
 export const NODE_LEFT: u32 = 0;
 export const NODE_RIGHT: u32 = 4;
 export const NODE_USERS: u32 = 8;
+export const NODE_MARKED: u32 = 12;
+export const NODE_MARK: u32 = 0xffffffff;
 
 export const ES_ROOT: u32 = 0;
 export const ES_BEFORE: u32 = 4;
@@ -112,6 +115,7 @@ export function expiryAdd(record: u32): void {
   }
   split(node, record);
   const t = nodeOf(record);
+  store<u32>(t, NODE_MARK, NODE_MARKED);
   store<u32>(t, load<u32>(EXPIRY_STATE, ES_BEFORE), NODE_LEFT);
   store<u32>(t, load<u32>(EXPIRY_STATE, ES_REST), NODE_RIGHT);
   recount(record);

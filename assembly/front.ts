@@ -49,6 +49,9 @@
  *  576  u64   options of the SET being parsed: its time to live, ms
  *  584  u32   its flags
  *  588  u32   PERSISTs in the open entry
+ *  592  u64   of the SEQ that is being parsed: its sequence, 0: none
+ *  600  u64   the lowest sequence still unanswered that it says, 0: it does not
+ *  608  u32   SESSIONs and SEQs in the open entry
  * 1024  1024 B  hash table of the command names: see text.ts
  * 2048  4096 B  scratch
  * ```
@@ -101,6 +104,9 @@ export const F_INGESTED: usize = FRONT_BASE + 568;
 export const F_SET_TTL: usize = FRONT_BASE + 576;
 export const F_SET_FLAGS: usize = FRONT_BASE + 584;
 export const F_OPEN_PERSISTS: usize = FRONT_BASE + 588;
+export const F_SEQ: usize = FRONT_BASE + 592;
+export const F_SEQ_FROM: usize = FRONT_BASE + 600;
+export const F_OPEN_SESSIONS: usize = FRONT_BASE + 608;
 export const F_NAMES: usize = FRONT_BASE + 1024;
 export const F_SCRATCH: usize = FRONT_BASE + 2048;
 

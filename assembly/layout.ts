@@ -74,3 +74,4 @@ export const SNAPSHOT_STATE: u32 = 0x00013000;
 export const LOAD_STATE: u32 = 0x00013400;
 export const COMPACT_STATE: u32 = 0x00013800;
 export const EXPIRY_STATE: u32 = 0x00013c00;
+export const SESSION_STATE: u32 = 0x00014000;

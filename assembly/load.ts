@@ -17,14 +17,15 @@
  *      8  u32  address of the entry
  *
  * Nothing is believed: each length is compared with the bytes that are left before an address is made of it, no key may
- * come twice, no system record has a deadline, and in the end count, logical bytes and hash must be those of the snapshot.
+ * come twice, system records are as this version writes them, and in the end count, logical bytes and hash must be those of the snapshot.
  * What is published stays so until then, but nobody may read meanwhile: the host sees to that, and that no reading thread
  * looks at memory. Connections and what they wait for stay: transactions are aborted, a KEYS under way will begin again, own entries that the snapshot
  * holds are answered without an outcome.
  */
 import { freeRecords } from './alloc';
 import { applyFrom, goodSystemRecord, nothingStaged, ownSequence, takeLimit } from './apply';
-import { hashKey } from './hash';
+import { compacting } from './compact';
+import { hashKey, renewHash } from './hash';
 import { itemsLost } from './items';
 import { ARGS_BASE, LOAD_STATE, SCRATCH_BASE } from './layout';
 import { check, copy, FAIL_LOAD, FAIL_READER, pad4 } from './memory';
@@ -80,13 +81,15 @@ function set(offset: u32, value: u32): void {
 
 /** Empties the state. Nothing is staged, no snapshot is being written, no reading thread looks at memory. */
 export function loadBegin(): void {
-  check(nothingStaged() && !snapshotRunning(), FAIL_LOAD);
+  check(nothingStaged() && !snapshotRunning() && !compacting(), FAIL_LOAD);
   check(oldestReader() == u64.MAX_VALUE, FAIL_READER);
   txnExpire(Infinity);
   keysDrop();
   resetPins();
   resetVersions();
   freeRecords();
+  // Nothing that remembers a hash is left: records, transactions and scans are gone.
+  renewHash();
   store<u64>(LOAD_STATE, 0, LO_REVISION);
   set(LO_UNDER_WAY, 1);
   set(LO_WRONG, resetTable() ? LOADED : LOAD_NO_MEMORY);
@@ -156,7 +159,7 @@ function takeEntry(p: u32, hash: u64): u32 {
   const system: u32 = keyWord >> 31;
   if (revision == 0 || locate(hash, key, keyWord) != 0) return LOAD_CHUNK;
   if (deadline > LAST_DEADLINE) return LOAD_CHUNK;
-  if (system != 0 && (deadline != 0 || !goodSystemRecord(key, keyLen, valueLen))) return LOAD_CHUNK;
+  if (system != 0 && !goodSystemRecord(key, keyLen, valueLen, deadline)) return LOAD_CHUNK;
   if (tableFull()) return LOAD_NO_MEMORY;
   const record = newRecord(keyLen + valueLen, deadline != 0);
   if (record == 0) return LOAD_NO_MEMORY;

@@ -32,6 +32,8 @@ export const FAIL_READER: u32 = 14;
 export const FAIL_SNAPSHOT: u32 = 15;
 export const FAIL_LOAD: u32 = 16;
 export const FAIL_EXPIRY: u32 = 17;
+export const FAIL_COMPACT: u32 = 18;
+export const FAIL_SESSION: u32 = 19;
 
 /** Stops with an error of the host's unless `condition` holds. Invariants only: bad input is answered, never checked. */
 // @ts-ignore: decorator

@@ -38,6 +38,15 @@ export const MSG_STOPPING_UNKNOWN: u32 = 32;
 export const MSG_READ_LOST: u32 = 33;
 export const MSG_WRITE_LOST: u32 = 34;
 export const MSG_DISK_FULL: u32 = 35;
+export const MSG_SESSION_NUMBER: u32 = 36;
+export const MSG_SEQ_NUMBER: u32 = 37;
+export const MSG_SEQ_COMMAND: u32 = 38;
+export const MSG_SEQ_IN_TRANSACTION: u32 = 39;
+export const MSG_NO_SESSION: u32 = 40;
+export const MSG_SESSION_UNKNOWN: u32 = 41;
+export const MSG_SESSION_ANSWERED: u32 = 42;
+export const MSG_SESSION_WINDOW: u32 = 43;
+export const MSG_FENCED: u32 = 44;
 
 /** Codes of the commands, as in the table of src/protocol/commands.ts. */
 export const CMD_PING: u32 = 1;
@@ -60,3 +69,5 @@ export const CMD_QUIT: u32 = 17;
 export const CMD_TTL: u32 = 18;
 export const CMD_PTTL: u32 = 19;
 export const CMD_PERSIST: u32 = 20;
+export const CMD_SESSION: u32 = 21;
+export const CMD_SEQ: u32 = 22;

@@ -12,6 +12,8 @@
  *     32  u64  commands carried out
  *     40  u64  keys checked for conflicts
  *     48  u32  what the touches of a window add up to: nobody reads it
+ *     52  u32  1: the command under way has a sequence, and its outcome is to be noted (sessions.ts)
+ *     56  u64  logical bytes that this will take
  *     64       an integer as text, for INCR
  *
  *     window, at SCRATCH: up to 256 operations, 16 bytes each
@@ -29,7 +31,6 @@ import { hashKey } from './hash';
 import { itemsCommandSlot, YIELD } from './items';
 import { HEAP_BASE, OPERATE_STATE, SCRATCH_BASE } from './layout';
 import { check, copy, equal, FAIL_MEMORY, pad4 } from './memory';
-import { MSG_NOT_INTEGER, MSG_OUT_OF_MEMORY, MSG_OVERFLOW } from './messages';
 import { NOBODY, RESULT, replyBegin, replyInteger, replyMessage, replyNil, replyOk, replyString } from './output';
 import {
   expired,
@@ -49,15 +50,29 @@ import {
   recValue,
   recValueLen,
 } from './record';
+import {
+  noteOutcome,
+  OUTCOME_INTEGER,
+  OUTCOME_NIL,
+  OUTCOME_NOT_INTEGER,
+  OUTCOME_OK,
+  OUTCOME_OUT_OF_MEMORY,
+  OUTCOME_OVERFLOW,
+  outcomeMessage,
+  sessionOperation,
+} from './sessions';
 import { stateHash } from './statehash';
 import { growSome, homeSlot, likelyRecord, locate, slotRecord } from './table';
 import {
   CODE_CAS,
   CODE_COMMIT,
   CODE_DEL,
+  CODE_FENCE,
   CODE_GET,
   CODE_INCR,
   CODE_PERSIST,
+  CODE_SEQ,
+  CODE_SESSION,
   CODE_SET,
   deadlineOf,
   HEAD,
@@ -83,6 +98,8 @@ export const OS_DEL_REVISION: u32 = 24;
 export const OS_COMMANDS: u32 = 32;
 export const OS_CHECKED: u32 = 40;
 export const OS_TOUCHED: u32 = 48;
+export const OS_SEQUENCED: u32 = 52;
+export const OS_NOTED_BYTES: u32 = 56;
 export const OS_INTEGER: u32 = 64;
 
 export const FOR_NOBODY: u32 = 0;
@@ -99,6 +116,10 @@ const WINDOW_BYTES: u32 = 64 << 10;
 const TOUCH_BYTES: u32 = 1024;
 const CACHE_LINE: u32 = 64;
 
+/** Codes of operations that stand alone, a bit each. */
+const ALONE: u32 = (1 << CODE_COMMIT) | (1 << CODE_SESSION) | (1 << CODE_SEQ) | (1 << CODE_FENCE);
+/** Units of work of a SESSION, SEQ or FENCE. */
+const SESSION_UNITS: i32 = 2;
 /** Units of work of a change to the index of deadlines. */
 const DEADLINE_UNITS: i32 = 4;
 
@@ -134,6 +155,8 @@ export function operateStart(at: u32, bytes: u32, who: u32): void {
   set(OS_END, at + bytes);
   set(OS_WHO, who);
   set(OS_UNDER_WAY, 0);
+  set(OS_SEQUENCED, 0);
+  store<u64>(OPERATE_STATE, 0, OS_NOTED_BYTES);
   expiryWork();
 }
 
@@ -143,9 +166,13 @@ export function operateSome(budget: i32): u32 {
   while (get(OS_PLACE) != get(OS_END)) {
     if (left <= 0) return OVER_BUDGET;
     const before = get(OS_PLACE);
-    if (<u32>load<u8>(before) == CODE_COMMIT) {
+    if (standsAlone(before)) {
       if (!beginCommand()) return OUTPUT_FULL;
-      left = commitSome(before, left);
+      if (<u32>load<u8>(before) == CODE_COMMIT) left = commitSome(before, left);
+      else {
+        sessionOperation(before);
+        left -= SESSION_UNITS + <i32>((get(OS_PLACE) - before) >> 10);
+      }
     } else {
       const operations = fillWindow(before, get(OS_END));
       touchWindow(operations);
@@ -167,13 +194,20 @@ export function pastOperation(at: u32, bytes: u32): void {
 
 // ---- the window
 
-/** Hashes the keys of operations from `at` on, up to a COMMIT, `last` or the window's end. Returns how many. */
+/** Whether the operation at `at` is no part of a window: COMMIT, SESSION, SEQ, FENCE. */
+// @ts-ignore: decorator
+@inline
+function standsAlone(at: u32): bool {
+  return ((ALONE >> <u32>load<u8>(at)) & 1) != 0;
+}
+
+/** Hashes the keys of operations from `at` on, up to one that stands alone, `last` or the window's end. Returns how many. */
 export function fillWindow(at: u32, last: u32): u32 {
   const end = min(last, at + WINDOW_BYTES);
   let p = at;
   let entry = SCRATCH_BASE;
   while (p < end && entry < SCRATCH_BASE + WINDOW * WINDOW_ENTRY) {
-    if (<u32>load<u8>(p) == CODE_COMMIT) break;
+    if (standsAlone(p)) break;
     const keyLen = load<u32>(p, HEAD_KEY);
     store<u64>(entry, hashKey(p + HEAD, keyLen));
     store<u32>(entry, p, WINDOW_OPERATION);
@@ -291,11 +325,42 @@ export function endCommand(): bool {
   return true;
 }
 
-function endMessage(id: u32): void {
-  if (endCommand()) replyMessage(id);
+/**
+ * The command is done with this outcome, which is noted if it has a sequence: `integer` of OUTCOME_INTEGER, `word` of
+ * OUTCOME_CONFLICT. True when its reply has to be written now.
+ */
+export function endWith(outcome: u32, integer: i64, word: u32, length: u32): bool {
+  if (get(OS_SEQUENCED) != 0) {
+    set(OS_SEQUENCED, 0);
+    store<u64>(OPERATE_STATE, 0, OS_NOTED_BYTES);
+    noteOutcome(outcome, integer, word, length);
+  }
+  return endCommand();
+}
+
+export function endOk(): void {
+  if (endWith(OUTCOME_OK, 0, 0, 0)) replyOk();
 }
 function endNil(): void {
-  if (endCommand()) replyNil();
+  if (endWith(OUTCOME_NIL, 0, 0, 0)) replyNil();
+}
+export function endInteger(integer: i64): void {
+  if (endWith(OUTCOME_INTEGER, integer, 0, 0)) replyInteger(integer);
+}
+/** An outcome whose message has no parameter. */
+export function endMessage(outcome: u32): void {
+  if (endWith(outcome, 0, 0, 0)) replyMessage(outcomeMessage(outcome));
+}
+
+/** The outcome of the command that has been begun is to be noted, which takes so many logical bytes. */
+export function setSequenced(bytes: u64): void {
+  set(OS_SEQUENCED, 1);
+  store<u64>(OPERATE_STATE, bytes, OS_NOTED_BYTES);
+}
+
+/** The slot that gets the reply of the command under way; NOBODY and RESULT are none. */
+export function commandSlot(): u32 {
+  return get(OS_SLOT);
 }
 
 // ---- operations
@@ -324,10 +389,11 @@ export function sizeOf(record: u32): u64 {
   return record == 0 ? 0 : <u64>logicalSize(recKeyLen(record) + recValueLen(record));
 }
 
-/** Whether the logical bytes may change from `before` to `after`. */
+/** Whether the logical bytes may change from `before` to `after`; what the note of the outcome takes counts as taken. */
 export function fits(before: u64, after: u64): bool {
   const limit = logicalLimit();
-  return limit == 0 || after <= before || logicalBytes() - before + after <= limit;
+  if (limit == 0 || after <= before) return true;
+  return logicalBytes() + load<u64>(OPERATE_STATE, OS_NOTED_BYTES) - before + after <= limit;
 }
 
 function operation(at: u32, hash: u64, block: u32): void {
@@ -360,10 +426,10 @@ function setKey(at: u32, hash: u64, slot: u32, block: u32): void {
   const data = load<u32>(at, HEAD_KEY) + load<u32>(at, HEAD_VALUE);
   if (!fits(sizeOf(heldIn(slot)), logicalSize(data))) {
     freeBlank(block, mayExpire(at));
-    return endMessage(MSG_OUT_OF_MEMORY);
+    return endMessage(OUTCOME_OUT_OF_MEMORY);
   }
   writeOperation(at, hash, slot, block, nextRevision());
-  if (endCommand()) replyOk();
+  endOk();
 }
 
 /** Makes the key and value of a SET the newest record, in the `blank` one that `allocWindow` made for it. */
@@ -419,7 +485,7 @@ function deleteKey(at: u32, hash: u64, slot: u32): void {
     set(OS_DELETED, deleted + 1);
   }
   if ((<u32>load<u8>(at, HEAD_FLAGS) & OP_MORE) != 0) return;
-  if (endCommand()) replyInteger(<i64>get(OS_DELETED));
+  endInteger(<i64>get(OS_DELETED));
 }
 
 /** Makes a value that does not stand behind its key the newest record, with the deadline that the key has. False: over the memory limit. */
@@ -437,10 +503,7 @@ function writeValue(at: u32, hash: u64, slot: u32, value: u32, valueLen: u32): b
 
 /** PERSIST: the same value without a deadline, as a record of its own, so that a transaction that looked at it notices. */
 function persist(hash: u64, slot: u32): void {
-  if (deadlineIn(slot) == 0) {
-    if (endCommand()) replyInteger(0);
-    return;
-  }
+  if (deadlineIn(slot) == 0) return endInteger(0);
   const record = liveIn(slot);
   const keyLen = recKeyLen(record);
   const valueLen = recValueLen(record);
@@ -448,7 +511,7 @@ function persist(hash: u64, slot: u32): void {
   copy(block + REC_KEY, recKey(record), keyLen + valueLen);
   finishRecord(block, block + REC_KEY, keyLen, valueLen, 0, nextRevision(), 0);
   putRecord(hash, slot, block);
-  if (endCommand()) replyInteger(1);
+  endInteger(1);
 }
 
 function compareAndSet(at: u32, hash: u64, slot: u32): void {
@@ -458,20 +521,20 @@ function compareAndSet(at: u32, hash: u64, slot: u32): void {
   if (record == 0 || recValueLen(record) != expected || !equal(recValue(record), value + 4, expected)) return endNil();
   const fresh = value + 4 + expected;
   if (!writeValue(at, hash, slot, fresh, value + load<u32>(at, HEAD_VALUE) - fresh))
-    return endMessage(MSG_OUT_OF_MEMORY);
-  if (endCommand()) replyOk();
+    return endMessage(OUTCOME_OUT_OF_MEMORY);
+  endOk();
 }
 
 function increment(at: u32, hash: u64, slot: u32): void {
   const record = liveIn(slot);
-  if (record != 0 && !isInteger(recValue(record), recValueLen(record))) return endMessage(MSG_NOT_INTEGER);
+  if (record != 0 && !isInteger(recValue(record), recValueLen(record))) return endMessage(OUTCOME_NOT_INTEGER);
   const old = record == 0 ? 0 : parseInteger(recValue(record), recValueLen(record));
   const by = load<i64>(at + HEAD + load<u32>(at, HEAD_KEY));
   const sum = old + by;
-  if (((old ^ sum) & (by ^ sum)) < 0) return endMessage(MSG_OVERFLOW);
+  if (((old ^ sum) & (by ^ sum)) < 0) return endMessage(OUTCOME_OVERFLOW);
   const n = formatInteger(sum, OPERATE_STATE + OS_INTEGER);
-  if (!writeValue(at, hash, slot, OPERATE_STATE + OS_INTEGER, n)) return endMessage(MSG_OUT_OF_MEMORY);
-  if (endCommand()) replyInteger(sum);
+  if (!writeValue(at, hash, slot, OPERATE_STATE + OS_INTEGER, n)) return endMessage(OUTCOME_OUT_OF_MEMORY);
+  endInteger(sum);
 }
 
 // ---- integers (ARCHITECTURE.md: canonical, within 64 bits)

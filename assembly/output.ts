@@ -40,7 +40,7 @@ import { findNewline, putDecimal } from './words';
 export const NOBODY: u32 = 0xffffffff;
 export const RESULT: u32 = 0xfffffffe;
 export const TEXT: u32 = 0xfffffffd;
-const LAST_SLOT: u32 = 65534;
+export const LAST_SLOT: u32 = 65534;
 
 export const EVENT_CONTROL: u32 = 1;
 export const EVENT_CLOSE: u32 = 2;
@@ -337,6 +337,11 @@ export function replyMessage(id: u32): void {
 
 export function replyMessageWord(id: u32, p: usize, length: u32): void {
   if (lineWanted()) putMessageWord(id, p, length);
+  lineEnd();
+}
+
+export function replyMessageNumber(id: u32, n: u64): void {
+  if (lineWanted()) putMessageNumber(id, n);
   lineEnd();
 }
 

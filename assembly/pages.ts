@@ -2,10 +2,11 @@
  * Pages: the heap is cut into pages of 64 KiB, and a map at a fixed address says what each one is.
  *
  *     page entry, 16 bytes at PAGES + 16 * page
- *      0  u8   kind: 0 none, 1 blocks of one class, 2 first of a run, 3 last of a run, 4 first of a free run, 5 last of a free run
+ *      0  u8   kind: 0 none, 1 blocks of one class, 2 first of a run, 3 last of a run, 4 first of a free run, 5 last of a free run;
+ *              behind the fence (alloc.ts): 6 blocks, 7 first of a run, 8 first of pages that are free and held back
  *      1  u8   list of its blocks (alloc.ts); of a run: 0, or whose it is
  *      2  u16  blocks in use
- *      4  u32  blocks: first free block, or 0;  run and free run (first and last page): its length in pages
+ *      4  u32  blocks: first free block, or 0;  a run, free or not (first and last page), held pages (first): length in pages
  *      8  u32  blocks: where the next block can be cut from what was never used, or 0
  *     12  u16  next page of the list that it is on, or 0
  *     14  u16  the one before, or 0
@@ -47,6 +48,9 @@ export const KIND_RUN: u8 = 2;
 export const KIND_RUN_LAST: u8 = 3;
 export const KIND_FREE: u8 = 4;
 export const KIND_FREE_LAST: u8 = 5;
+export const KIND_FENCED: u8 = 6;
+export const KIND_FENCED_RUN: u8 = 7;
+export const KIND_HELD: u8 = 8;
 
 /** The last page is never used, so that no address in a block can wrap round. */
 const MOST_PAGES: u32 = 65535;
@@ -141,7 +145,20 @@ export function reserve(n: u32): bool {
 export function segmentPages(page: u32): u32 {
   const entry = pageEntry(page);
   const kind = load<u8>(entry, PAGE_KIND);
-  return kind == KIND_RUN || kind == KIND_FREE ? load<u32>(entry, PAGE_LENGTH) : 1;
+  const isRun = kind == KIND_RUN || kind == KIND_FREE || kind == KIND_FENCED_RUN || kind == KIND_HELD;
+  return isRun ? load<u32>(entry, PAGE_LENGTH) : 1;
+}
+
+/** Takes the free run that begins with `page` from those that can be had, until it is given back with `givePages`. */
+export function holdFree(page: u32): void {
+  unlinkFree(page);
+  store<u8>(pageEntry(page), KIND_HELD, PAGE_KIND);
+}
+
+/** Makes memory as large as it may be, should the system allow it: pages that nobody writes cost nothing. */
+export function growWhole(): void {
+  const room = load<u32>(PAGES_STATE, PS_MAX) - totalPages();
+  if (room != 0) grow(trailingFree() + room);
 }
 
 function binOf(n: u32): u32 {

@@ -13,7 +13,9 @@ import {
   connClear,
   connFlags,
   connIdle,
+  connSession,
   connSet,
+  connSetSession,
   connSlot,
   connTxn,
   IS_BARRIER,
@@ -24,21 +26,27 @@ import {
   commandDone,
   encodeCas,
   encodeDelKey,
+  encodeFence,
   encodeIncr,
   encodePersist,
+  encodeSession,
   encodeSet,
-  entryAt,
   entryCanHold,
   entryFits,
   FLAG_NX,
   FLAG_TTL,
   FLAG_XX,
+  operationsAt,
   persistsFull,
+  sequenceBytes,
+  sessionsFull,
 } from './encode';
 import {
   F_KEYS_ITEM_BYTES,
   F_KEYS_OPERATION_BYTES,
   F_SCRATCH,
+  F_SEQ,
+  F_SEQ_FROM,
   F_SET_FLAGS,
   F_SET_TTL,
   maxKey,
@@ -73,6 +81,8 @@ import {
   CMD_PTTL,
   CMD_QUIT,
   CMD_ROLLBACK,
+  CMD_SEQ,
+  CMD_SESSION,
   CMD_SET,
   CMD_STATUS,
   CMD_TTL,
@@ -82,10 +92,15 @@ import {
   MSG_IN_TRANSACTION,
   MSG_KEY_TOO_LONG,
   MSG_KEYS_LIMIT,
+  MSG_NO_SESSION,
   MSG_NO_TRANSACTION,
   MSG_NOT_IN_TRANSACTION,
   MSG_OK,
   MSG_PONG,
+  MSG_SEQ_COMMAND,
+  MSG_SEQ_IN_TRANSACTION,
+  MSG_SEQ_NUMBER,
+  MSG_SESSION_NUMBER,
   MSG_SET_OPTION,
   MSG_SET_TIME,
   MSG_TRANSACTION_EXPIRED,
@@ -111,7 +126,7 @@ import {
 import { answerStale } from './reads';
 import { inTransaction, txnCas, txnCommit, txnGet, txnIncr, txnKeys, txnPersist, txnSet, txnTtl } from './transact';
 import { txnDrop, txnUsed } from './txn';
-import { LARGEST_TTL } from './validate';
+import { inRange, LARGEST_TTL } from './validate';
 import {
   INTEGER,
   nextWord,
@@ -144,20 +159,23 @@ export function parseLine(c: usize, p: usize, end: usize): u32 {
   if (connTxn(c) != 0) txnUsed(connTxn(c));
   const bad = splitLine(p, end);
   if (bad != 0) return constant(c, bad);
-  const words = wordCount();
-  if (words == 0) return constant(c, MSG_EMPTY_LINE);
+  if (wordCount() == 0) return constant(c, MSG_EMPTY_LINE);
   const command = commandAt(word(0));
   if (command == 0) return errorWord(c, MSG_UNKNOWN_COMMAND, word(0));
-  const most = commandMax(command);
-  if (words - 1 < commandMin(command) || (words - 1 > most && most != ANY)) {
-    return constantText(c, usageText(command), usageLength(command));
-  }
+  if (!argumentsFit(command)) return constantText(c, usageText(command), usageLength(command));
+  if (commandCode(command) == CMD_SEQ) return sequencedLine(c, command, p, end);
   if (connTxn(c) != 0 || (connFlags(c) & IS_EXPIRED) != 0) return inTransactionLine(c, command, p, end);
   const code = commandCode(command);
   if (code == CMD_COMMIT || code == CMD_ROLLBACK) {
     return constantWord(c, MSG_NO_TRANSACTION, commandName(command), commandNameLength(command));
   }
   return dispatch(c, code, p, end);
+}
+
+function argumentsFit(command: usize): bool {
+  const given = wordCount() - 1;
+  const most = commandMax(command);
+  return given >= commandMin(command) && (given <= most || most == ANY);
 }
 
 /** The command that a word names, or 0. */
@@ -231,6 +249,8 @@ function dispatch(c: usize, code: u32, p: usize, end: usize): u32 {
       return beginCommand(c);
     case CMD_HELP:
       return helpCommand(c);
+    case CMD_SESSION:
+      return sessionCommand(c);
     default:
       return controlCommand(c, code);
   }
@@ -400,11 +420,11 @@ function delCommand(c: usize, p: usize, end: usize): u32 {
   if (long != 0) return constantNumber(c, MSG_KEY_TOO_LONG, long);
   if (inTransaction(c)) return txnKeys(c, CMD_DEL, p, end);
   const bytes = load<u64>(F_KEYS_OPERATION_BYTES);
-  if (!entryCanHold(bytes)) return constant(c, MSG_TRANSACTION_TOO_LARGE);
+  if (!entryCanHold(bytes + sequenceBytes())) return constant(c, MSG_TRANSACTION_TOO_LARGE);
   const cause = writeCause(c);
   if (cause != CAUSE_NONE) return cause;
-  if (!entryFits(bytes)) return CAUSE_ENTRY;
-  let to = entryAt();
+  if (!entryFits(bytes + sequenceBytes())) return CAUSE_ENTRY;
+  let to = operationsAt(c);
   const n = wordCount();
   let at = nextWord(p, end, WALK);
   for (let i: u32 = 1; i < n; i++) {
@@ -412,6 +432,86 @@ function delCommand(c: usize, p: usize, end: usize): u32 {
     to = encodeDelKey(to, WALK, i + 1 < n);
   }
   commandDone(c, to);
+  return CAUSE_NONE;
+}
+
+// ---- sessions
+
+/** SESSION, which nothing of its connection may be under way with: what follows needs to know what came of it. */
+function sessionCommand(c: usize): u32 {
+  const number = wordCount() == 2 ? numberAt(word(1)) : 0;
+  if (wordCount() == 2 && number == 0) return errorWord(c, MSG_SESSION_NUMBER, word(1));
+  if (!connIdle(c)) return CAUSE_IDLE;
+  const cause = writeCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  if (sessionsFull()) return CAUSE_ENTRY;
+  connSetSession(c, 0);
+  encodeSession(c, number);
+  connSet(c, IS_BARRIER);
+  return CAUSE_NONE;
+}
+
+/** The number of a session or a sequence that a word is; 0: it is none. */
+function numberAt(w: usize): u64 {
+  return integerAt(w) && inRange(load<u64>(INTEGER)) ? load<u64>(INTEGER) : 0;
+}
+
+/** SEQ n [FROM m] and a command: the rest of the line is split anew, and parsed with the sequence noted. */
+function sequencedLine(c: usize, seq: usize, p: usize, end: usize): u32 {
+  const number = numberAt(word(1));
+  if (number == 0) return errorWord(c, MSG_SEQ_NUMBER, word(1));
+  let before: u32 = 2;
+  let lowest: u64 = 0;
+  if (isFrom(word(2))) {
+    if (wordCount() < 5) return constantText(c, usageText(seq), usageLength(seq));
+    lowest = numberAt(word(3));
+    if (lowest == 0 || lowest > number) return errorWord(c, MSG_SEQ_NUMBER, word(3));
+    before = 4;
+  }
+  let rest = p;
+  for (let i: u32 = 0; i < before; i++) rest = nextWord(rest, end, WALK);
+  splitLine(rest, end);
+  store<u64>(F_SEQ, number);
+  store<u64>(F_SEQ_FROM, lowest);
+  const cause = sequencedCommand(c, rest, end);
+  store<u64>(F_SEQ, 0);
+  return cause;
+}
+
+function isFrom(w: usize): bool {
+  if (wordLength(w) != 4) return false;
+  putStart(F_SCRATCH, w, 4);
+  return (load<u32>(F_SCRATCH) & 0xdfdfdfdf) == 0x4d4f5246;
+}
+
+function sequencedCommand(c: usize, p: usize, end: usize): u32 {
+  const command = commandAt(word(0));
+  if (command == 0) return errorWord(c, MSG_UNKNOWN_COMMAND, word(0));
+  if (!argumentsFit(command)) return constantText(c, usageText(command), usageLength(command));
+  const code = commandCode(command);
+  if (!takesSequence(code)) {
+    return constantWord(c, MSG_SEQ_COMMAND, commandName(command), commandNameLength(command));
+  }
+  if (code != CMD_COMMIT) {
+    if ((connFlags(c) & IS_EXPIRED) != 0) return constant(c, MSG_TRANSACTION_EXPIRED);
+    if (connTxn(c) != 0) return constant(c, MSG_SEQ_IN_TRANSACTION);
+  }
+  if (connSession(c) == 0) return constant(c, MSG_NO_SESSION);
+  if (code != CMD_COMMIT) return dispatch(c, code, p, end);
+  return connTxn(c) != 0 ? txnCommit(c) : fenceCommand(c);
+}
+
+function takesSequence(code: u32): bool {
+  if (code == CMD_SET || code == CMD_DEL || code == CMD_INCR) return true;
+  return code == CMD_CAS || code == CMD_PERSIST || code == CMD_COMMIT;
+}
+
+/** A COMMIT whose transaction is not here, or not any more: it has happened already, or it never will. */
+function fenceCommand(c: usize): u32 {
+  const cause = writeCause(c);
+  if (cause != CAUSE_NONE) return cause;
+  connClear(c, IS_EXPIRED);
+  encodeFence(c);
   return CAUSE_NONE;
 }
 

@@ -39,6 +39,11 @@ function place(i: u32): u32 {
   return PINS_BASE + i * PIN_BYTES;
 }
 
+/** Behind the last place in use. Dead ones keep nothing. */
+export function pinsEnd(): u32 {
+  return place(load<u32>(PINS_STATE, PI_PLACES));
+}
+
 /** Distinct revisions that are pinned. */
 export function pinCount(): u32 {
   return load<u32>(PINS_STATE, PI_PLACES) - load<u32>(PINS_STATE, PI_DEAD);

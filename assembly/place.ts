@@ -16,8 +16,8 @@ import {
   IS_READING,
   IS_WRITING,
 } from './conn';
-import { commandRoom, entryFull } from './encode';
-import { F_GATHERED, F_GATHERING, F_OPEN_COMMANDS, F_OPEN_ITEMS, pad4 } from './front';
+import { commandRoom, entryFull, sessionsFull } from './encode';
+import { F_GATHERED, F_GATHERING, F_OPEN_COMMANDS, F_OPEN_ITEMS, F_SEQ, pad4 } from './front';
 import { ITEM_MESSAGE, ITEM_TEXT, listBytes, listRoom, listTook, MOST_ITEMS } from './items';
 import {
   lineEnd,
@@ -42,7 +42,7 @@ export function readCause(c: usize): u32 {
 /** Why a write cannot join the open entry now. */
 export function writeCause(c: usize): u32 {
   if ((connFlags(c) & IS_READING) != 0) return CAUSE_IDLE;
-  if (entryFull()) return CAUSE_ENTRY;
+  if (entryFull() || (load<u64>(F_SEQ) != 0 && sessionsFull())) return CAUSE_ENTRY;
   return commandRoom() ? CAUSE_NONE : CAUSE_AGAIN;
 }
 

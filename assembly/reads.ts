@@ -329,13 +329,14 @@ function keysBegin(item: usize): void {
   store<u64>(K_TIME, publishedTime());
 }
 
-/** Gives up what the KEYS under way holds; as long as it is not answered, `evalReads` begins it again. */
-export function keysDrop(): void {
-  if (load<u32>(K_ITEM) == 0) return;
+/** Gives up what the KEYS under way holds; as long as it is not answered, `evalReads` begins it again. False: there is none. */
+export function keysDrop(): bool {
+  if (load<u32>(K_ITEM) == 0) return false;
   unpin(load<u64>(K_REVISION));
   if (load<u32>(K_HEAP) != 0) give(load<u32>(K_HEAP));
   if (load<u32>(K_REPLY) != 0) give(load<u32>(K_REPLY));
   memory.fill(F_KEYS, 0, K_TIME + 8 - F_KEYS);
+  return true;
 }
 
 /** A slice of the KEYS under way; true when it is answered. */

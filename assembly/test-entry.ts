@@ -40,6 +40,20 @@ export {
   AP_STAGED,
 } from './apply';
 export { CS_CHECKS, CS_END, CS_GROWTH, CS_OPERATIONS, CS_PASS, CS_PLACE, CS_REVISION } from './commit';
+export {
+  CO_AT,
+  CO_CLASSES,
+  CO_COST,
+  CO_END,
+  CO_FAILED,
+  CO_FIRST,
+  CO_FREE,
+  CO_LONGEST,
+  CO_MOVED,
+  CO_NEW,
+  CO_RUNS,
+  compacting as test_compacting,
+} from './compact';
 export { CRC_TABLE } from './crc';
 export {
   ES_BEFORE,
@@ -49,10 +63,11 @@ export {
   expiredUsers as test_expiredUsers,
   expiryFirst as test_expiryFirst,
   NODE_LEFT,
+  NODE_MARKED,
   NODE_RIGHT,
   NODE_USERS,
 } from './expiry';
-export { HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
+export { HS_NEXT, HS_NEXT_HALF, HS_V0, HS_V1, HS_V2, HS_V3, hashKey as test_hashKey } from './hash';
 export * from './layout';
 export { LO_REVISION, LO_UNDER_WAY, LO_WRONG, LOAD_ENTRY, LOAD_ENTRY_AT, LOAD_WINDOW } from './load';
 export { copy as test_copy, equal as test_equal } from './memory';
@@ -63,7 +78,9 @@ export {
   OS_DELETED,
   OS_END,
   OS_INTEGER,
+  OS_NOTED_BYTES,
   OS_PLACE,
+  OS_SEQUENCED,
   OS_SLOT,
   OS_TOUCHED,
   OS_UNDER_WAY,
@@ -129,6 +146,18 @@ export {
   recValue as test_recValue,
   recValueLen as test_recValueLen,
 } from './record';
+export {
+  A_ABOVE,
+  A_DATA,
+  A_OUTCOME,
+  S_ANSWERS,
+  S_LOWEST,
+  SS_HASH,
+  SS_KEY,
+  SS_LOWEST,
+  SS_NUMBER,
+  SS_SEQUENCE,
+} from './sessions';
 export { SCAN_END, scanSome as test_scanSome, TAG_BITS } from './scan';
 export {
   SE_DEADLINE,
@@ -193,6 +222,7 @@ export {
   VA_PERSISTS,
   VA_PLACE,
   VA_READS,
+  VA_SESSIONS,
 } from './validate';
 export {
   findAt as test_findAt,

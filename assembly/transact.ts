@@ -4,7 +4,17 @@
  */
 import { give, take } from './heap';
 import { CAUSE_ENTRY, CAUSE_NONE, connSlot, connTxn } from './conn';
-import { commandDone, entryAt, entryFits, FLAG_NX, FLAG_TTL, FLAG_XX } from './encode';
+import {
+  commandDone,
+  entryFits,
+  FLAG_NX,
+  FLAG_TTL,
+  FLAG_XX,
+  OP_COMMIT,
+  operationsAt,
+  putOperation,
+  sequenceBytes,
+} from './encode';
 import { F_SCRATCH, pad4 } from './front';
 import { putJsonString } from './json';
 import { equal } from './memory';
@@ -318,17 +328,20 @@ function readKeys(c: usize, t: usize, code: u32, entries: u32, n: u32): void {
   lineEnd();
 }
 
-/** COMMIT: one command of the open entry, or nothing at all when nothing was written. */
+/** COMMIT: one command of the open entry, or nothing at all when nothing was written and its line has no SEQ. */
 export function txnCommit(c: usize): u32 {
   const t = connTxn(c);
-  if (txnWrites(t) == 0) {
+  const writes = txnWrites(t) != 0;
+  if (!writes && sequenceBytes() == 0) {
     txnDrop(c);
     return constant(c, MSG_OK);
   }
   const cause = writeCause(c);
   if (cause != CAUSE_NONE) return cause;
-  if (!entryFits(commitBytes(t))) return CAUSE_ENTRY;
-  commandDone(c, putCommit(entryAt(), t));
+  if (!entryFits(sequenceBytes() + (writes ? commitBytes(t) : 12))) return CAUSE_ENTRY;
+  const at = operationsAt(c);
+  // With a sequence a COMMIT that wrote nothing is logged too, as an empty one: what it was answered must stay so.
+  commandDone(c, writes ? putCommit(at, t) : putOperation(at, OP_COMMIT, 0, 0, 0));
   txnDrop(c);
   return CAUSE_NONE;
 }

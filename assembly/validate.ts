@@ -9,7 +9,7 @@
  *      8  u32  commands so far
  *     12  u32  end of the body of the COMMIT that the place is in, or 0
  *     16  u32  checks of that COMMIT still to come
- *     20  u32  1: the next operation must be a DEL of the same command
+ *     20  u32  what the next operation must be: OP_MORE a DEL of the same command, AFTER_SEQ a command, 0 anything
  *     24  u32  1: GET is allowed (`run` only)
  *     28  u32  operations so far (those of COMMITs included)
  *     32  u64  bytes that the records of these operations take at most, those in pages of their own not counted
@@ -18,6 +18,7 @@
  *     56  u64  for the rest
  *     64  u32  PERSISTs so far
  *     68  u32  bytes of the longest key and value among the records of these operations so far
+ *     72  u32  SESSIONs and SEQs so far
  */
 import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, classBytes, classOf } from './alloc';
 import { VALIDATE_STATE } from './layout';
@@ -40,7 +41,8 @@ export const VA_CLASSES: u32 = 48;
 export const VA_MORE_CLASSES: u32 = 56;
 export const VA_PERSISTS: u32 = 64;
 export const VA_LONGEST: u32 = 68;
-const VA_BYTES_OF_STATE: u32 = 72;
+export const VA_SESSIONS: u32 = 72;
+const VA_BYTES_OF_STATE: u32 = 80;
 
 /** An operation: ARCHITECTURE.md, "Operation". */
 export const HEAD: u32 = 12;
@@ -54,6 +56,9 @@ export const CODE_INCR: u32 = 3;
 export const CODE_CAS: u32 = 4;
 export const CODE_COMMIT: u32 = 5;
 export const CODE_PERSIST: u32 = 6;
+export const CODE_SESSION: u32 = 7;
+export const CODE_SEQ: u32 = 8;
+export const CODE_FENCE: u32 = 9;
 export const CODE_GET: u32 = 16;
 export const OP_NX: u32 = 1;
 export const OP_XX: u32 = 2;
@@ -66,6 +71,13 @@ export const TTL_BYTES: u32 = 8;
 export const LARGEST_TTL: u64 = 10_000_000_000_000;
 /** Deadlines end here: they are numbers of JavaScript's too. */
 export const LAST_DEADLINE: u64 = ((<u64>1) << 53) - 1;
+/** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one: as many as a byte tells apart. */
+export const SESSION_WINDOW: u32 = 256;
+/** Bytes of key and value of the largest record of a session: as many answers, each a conflict on a long key. */
+const LARGEST_SESSION: u32 = 9 + 8 + SESSION_WINDOW * 67;
+/** Most SESSIONs and SEQs of an entry: each makes a record that the entry does not bring with it. */
+export const MOST_SESSIONS: u32 = 1024;
+const AFTER_SEQ: u32 = 8;
 /** Most PERSISTs of an entry: each needs memory for a value that the entry does not bring with it. */
 export const MOST_PERSISTS: u32 = 64;
 
@@ -172,6 +184,7 @@ function judgeOperation(): bool {
   const value = load<u32>(at, HEAD_VALUE);
   if (load<u16>(at, HEAD_RESERVED) != 0 || !allowed(code, flags, bodyEnd != 0)) return false;
   if (code == CODE_COMMIT) return judgeCommit(at, room, key, value);
+  if (code == CODE_SESSION || code == CODE_SEQ || code == CODE_FENCE) return judgeSession(at, code, room, key, value);
   const timed = code == CODE_SET && (flags & OP_TTL) != 0;
   const data = HEAD + padded(<u64>key + <u64>value);
   const bytes = timed ? data + TTL_BYTES : data;
@@ -202,12 +215,16 @@ function judgePersist(key: u32, keyLen: u32): bool {
 
 function allowed(code: u32, flags: u32, inBody: bool): bool {
   if (inBody) return code == CODE_SET ? setFlags(flags & (OP_NX | OP_XX), flags) : flags == 0 && code == CODE_DEL;
-  if (get(VA_MORE) != 0 && code != CODE_DEL) return false;
+  const must = get(VA_MORE);
+  if (must == OP_MORE && code != CODE_DEL) return false;
+  if (code == CODE_FENCE) return flags == 0 && must == AFTER_SEQ;
+  if (code == CODE_SESSION || code == CODE_SEQ || code == CODE_GET) {
+    return flags == 0 && must == 0 && (code != CODE_GET || get(VA_READS) != 0);
+  }
   if (code == CODE_SET) return setFlags(0, flags);
   if (code == CODE_DEL) return flags == 0 || flags == OP_MORE;
   if (flags != 0) return false;
-  if (code == CODE_INCR || code == CODE_CAS || code == CODE_PERSIST) return true;
-  return code == CODE_COMMIT || (code == CODE_GET && get(VA_READS) != 0);
+  return code == CODE_INCR || code == CODE_CAS || code == CODE_PERSIST || code == CODE_COMMIT;
 }
 
 /** The flags of a SET: NX or XX, TTL or KEEP; `banned` must be 0. */
@@ -227,10 +244,33 @@ function valueFits(code: u32, at: u32, value: u32): bool {
 function judgeCommit(at: u32, room: u32, checks: u32, body: u32): bool {
   if ((body & 3) != 0 || body > room - HEAD || checks > body / HEAD) return false;
   set(VA_COMMANDS, get(VA_COMMANDS) + 1);
+  set(VA_MORE, 0);
   set(VA_CHECKS, checks);
   set(VA_BODY_END, body == 0 ? 0 : at + HEAD + body);
   set(VA_PLACE, at + HEAD);
   return true;
+}
+
+/** SESSION: no key, or a number. SEQ: the session's number; its sequence, and the lowest unanswered one, 0: not said. FENCE: nothing. */
+function judgeSession(at: u32, code: u32, room: u32, key: u32, value: u32): bool {
+  const isSeq = code == CODE_SEQ;
+  if (value != (isSeq ? 16 : 0) || (key != 8 && (key != 0 || isSeq)) || (code == CODE_FENCE && key != 0)) return false;
+  if (HEAD + key + value > room || (key != 0 && !inRange(load<u64>(at, HEAD)))) return false;
+  if (isSeq && (!inRange(load<u64>(at, HEAD + 8)) || load<u64>(at, HEAD + 16) > load<u64>(at, HEAD + 8))) return false;
+  set(VA_PLACE, at + HEAD + key + value);
+  set(VA_MORE, isSeq ? AFTER_SEQ : 0);
+  if (!isSeq) set(VA_COMMANDS, get(VA_COMMANDS) + 1);
+  if (code == CODE_FENCE) return true;
+  set(VA_SESSIONS, get(VA_SESSIONS) + 1);
+  addNeed(NODE_BYTES + REC_KEY + LARGEST_SESSION);
+  return get(VA_SESSIONS) <= MOST_SESSIONS;
+}
+
+/** Whether a number is one of a session or a sequence: they are numbers of JavaScript's too. */
+// @ts-ignore: decorator
+@inline
+export function inRange(number: u64): bool {
+  return number - 1 < LAST_DEADLINE;
 }
 
 /** Counts a record whose key and value have `data` bytes, and which may have a deadline. */

@@ -18,8 +18,8 @@
  *    104  u64  limit of logical bytes
  *    120  u64  log time of the newest entry
  *    128       queues of retired versions, 16 bytes each: 0 u32 first, 4 u32 last, 8 u64 gate
- *              open, waiting, dropped
- * *
+ *              open, waiting, dropped, moved
+ *
  * The writer changes the newest words; `publish` copies them all to the published ones. A chain runs from the slot's
  * record through `prev` to older versions and holds only what somebody may see: an implicit pin on the published revision,
  * and the explicit ones. So
@@ -29,7 +29,9 @@
  * - `publish` moves the open queue to the waiting one, whose gate is the revision just published. When no reader on
  *   another thread reads below the gate, each of its versions is judged: if a pin sees it (its revision is not above the pin's,
  *   its successor's is), it is kept on the queue of the largest such pin; else it is unlinked and freed;
- * - when a pin goes, its queue is appended to the dropped one and judged again, against the pins that remain.
+ * - when a pin goes, its queue is appended to the dropped one and judged again, against the pins that remain;
+ * - a version that was copied to another place (`moveRecord`) is loose, and freed as soon as no reader is in memory at all: no
+ *   revision is published meanwhile that could tell those who came before from those who came after.
  *
  * A version finds its successor through `next`, so unlinking is O(1). The judging is sliced: `reclaim` does a bounded
  * amount, and whoever publishes or unpins calls it. What waits costs memory, never correctness.
@@ -37,11 +39,12 @@
  * A deletion is a record too (`record.ts`) as long as an older version stands; with the last one it goes, and leaves a
  * tombstone in the slot.
  */
+import { isFenced } from './alloc';
 import { expiredUsers, expiryAdd, expiryRemove, expiryReset } from './expiry';
 import { hashKey } from './hash';
-import { VERSION_STATE } from './layout';
+import { PINS_BASE, VERSION_STATE } from './layout';
 import { check, copy, FAIL_MEMORY, FAIL_REVISION, FAIL_VERSIONS } from './memory';
-import { addPin, dropPin, PIN_FIRST, PIN_LAST, PIN_REVISION, pinBelow, tidyPins } from './pins';
+import { addPin, dropPin, PIN_BYTES, PIN_FIRST, PIN_LAST, PIN_REVISION, pinBelow, pinsEnd, tidyPins } from './pins';
 import { anyReaders, oldestReader } from './readers';
 import {
   expired,
@@ -91,6 +94,7 @@ export const QUEUE_GATE: u32 = 8;
 const OPEN: u32 = VERSION_STATE + VS_QUEUES;
 const WAITING: u32 = VERSION_STATE + VS_QUEUES + 16;
 const DROPPED: u32 = VERSION_STATE + VS_QUEUES + 32;
+const MOVED: u32 = VERSION_STATE + VS_QUEUES + 48;
 
 /** Versions judged at once when a pin goes. */
 const UNPIN_SHARE: u32 = 512;
@@ -183,7 +187,7 @@ export function resetVersions(): void {
   for (let word = VS_PUBLISHED; word <= VS_LIMIT; word += 8) setNewest(word, 0);
   setNewest(VS_TIME, 0);
   expiryReset();
-  for (let queue = OPEN; queue <= DROPPED; queue += 16) store<u32>(queue, 0, QUEUE_FIRST);
+  for (let queue = OPEN; queue <= MOVED; queue += 16) store<u32>(queue, 0, QUEUE_FIRST);
 }
 
 /** The state that was loaded is that of this moment. */
@@ -296,6 +300,69 @@ function loosen(record: u32): void {
   store<u32>(record, load<u32>(record, REC_KEY_LENGTH) | FLAG_LOOSE, REC_KEY_LENGTH);
 }
 
+// ---- moving (compact.ts)
+
+/**
+ * Copies the newest record of a key, which stands in `slot`, to another block. Revision, content, deadline and the versions behind
+ * it stay the same: nobody can tell. False: there is no memory for it.
+ */
+export function moveRecord(hash: u64, slot: u32, record: u32): bool {
+  const moved = copyOf(record);
+  if (moved == 0) return false;
+  const timed = !recDeleted(record) && recDeadline(record) != 0;
+  if (timed) expiryRemove(record);
+  setSlot(slot, hash, moved);
+  if (timed) expiryAdd(moved);
+  replaced(record);
+  return true;
+}
+
+/** Moves the versions kept for pins that stand behind the fence. The first for which there is no memory, or 0. */
+export function moveKept(): u32 {
+  const end = pinsEnd();
+  for (let place = PINS_BASE; place < end; place += PIN_BYTES) {
+    let link = place + PIN_FIRST;
+    for (let record = load<u32>(link); record != 0; record = load<u32>(link)) {
+      if (isFenced(record)) {
+        const moved = copyOf(record);
+        if (moved == 0) return record;
+        atomic.store<u32>(recNext(record), moved, REC_PREV);
+        store<u32>(link, moved);
+        if (load<u32>(moved, REC_QUEUE) == 0) store<u32>(place, moved, PIN_LAST);
+        replaced(record);
+      }
+      link = load<u32>(link) + REC_QUEUE;
+    }
+  }
+  return 0;
+}
+
+/** A copy of a record in another block, which the version behind it knows; 0: there is no memory. */
+function copyOf(record: u32): u32 {
+  const data = recKeyLen(record) + recValueLen(record);
+  const copied = newRecord(data, !recDeleted(record) && recDeadline(record) != 0);
+  if (copied == 0) return 0;
+  copy(copied, record, REC_KEY + data);
+  const older = recPrev(record);
+  if (older != 0) store<u32>(older, copied, REC_NEXT);
+  return copied;
+}
+
+/** Nothing leads to a record any more, but readers may still be at it. */
+function replaced(record: u32): void {
+  if (!anyReaders()) {
+    freeRecord(record);
+    return;
+  }
+  loosen(record);
+  push(MOVED, record);
+}
+
+/** All superseded versions that are left are kept for a pin. */
+export function allJudged(): bool {
+  return (load<u32>(OPEN, QUEUE_FIRST) | load<u32>(WAITING, QUEUE_FIRST) | load<u32>(DROPPED, QUEUE_FIRST)) == 0;
+}
+
 // ---- publishing and pins
 
 /**
@@ -331,8 +398,8 @@ export function unpin(revision: u64): void {
   reclaim(UNPIN_SHARE);
 }
 
-/** Versions retired before the last publication may be judged once no reader is below it. */
-function openGate(): void {
+/** Versions retired before the last publication may be judged once no reader is below it. None may have been retired since. */
+export function openGate(): void {
   const first = load<u32>(OPEN, QUEUE_FIRST);
   if (first == 0 || (load<u32>(WAITING, QUEUE_FIRST) != 0 && anyReaders())) return;
   splice(WAITING, first, load<u32>(OPEN, QUEUE_LAST));
@@ -346,6 +413,7 @@ export function reclaim(most: u32): bool {
   let left = most;
   if (oldest >= load<u64>(WAITING, QUEUE_GATE)) left = judge(WAITING, left);
   if (oldest >= load<u64>(DROPPED, QUEUE_GATE)) left = judge(DROPPED, left);
+  if (oldest == u64.MAX_VALUE && load<u32>(MOVED, QUEUE_FIRST) != 0) left = judge(MOVED, left);
   return left == 0;
 }
 

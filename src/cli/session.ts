@@ -5,10 +5,11 @@
  * ## What a lost connection makes of unanswered commands
  *
  * - A command that cannot change anything is sent again to the next node.
- * - A write may have taken effect, or may still: `UNKNOWN disconnected`. It is never sent again.
+ * - So is a write, with the same sequence of the CLI's own session with the cluster (sequencer.ts): it is done once, and gets its
+ *   first answer. `UNKNOWN disconnected` is left for one that has no sequence, or when the session is gone or nobody answers.
  * - A transaction is gone with its connection. Each of its commands gets `ERR aborted`, until COMMIT or ROLLBACK has
  *   ended it, or BEGIN begins the next: a SET that was meant for the transaction must not run on its own. If the COMMIT
- *   had been sent already, it and the writes before it are UNKNOWN.
+ *   had been sent already, it is sent again: it has happened, or it never will. The unanswered writes before it are UNKNOWN.
  *
  * ## Invariants
  *
@@ -16,12 +17,16 @@
  *   here without being sent. The item at the head has no answer waiting.
  * - `#open` tells of the transaction after the last reply given, `#doom` of the one that the next line to be sent belongs
  *   to: set, it is gone, and holds what its commands get.
+ * - Lines of the session's own (SESSION) stand among the items; their replies go to nobody. While one is on its way, nothing is
+ *   sent behind it.
  * - The bytes held are bounded by the window: the caller stops when `full`, until `room`.
  */
 import { type Address, formatAddress } from '../client/address.js';
 import type { Connection } from '../client/connection.js';
+import { messages } from '../protocol/commands.js';
 import { type CommandKind, kindOf } from './command-kind.js';
 import { type Found, locate } from './locate.js';
+import { Sequencer } from './sequencer.js';
 
 export interface SessionOptions {
   /** Tried in this order; the members that a node names are added. */
@@ -48,8 +53,16 @@ export interface SessionHandlers {
 interface Item {
   readonly line: Buffer;
   readonly kind: CommandKind;
-  /** To be sent again: it stood outside any transaction and changes nothing. */
+  /** A line of the session's own, which asks for the session with the cluster. */
+  readonly own?: true;
+  /** Its number within the CLI's session with the cluster. */
+  sequence?: number;
+  /** To be sent without a sequence. */
+  plain?: true;
+  /** To be sent again: it stood outside any transaction and changes nothing, or has a sequence. */
   repeat?: true;
+  /** What it gets if it had a sequence and cannot be sent again after all. */
+  unknown?: string;
   /** Set when the session answers in the node's stead; given when all before it is answered. */
   answer?: string;
 }
@@ -61,6 +74,9 @@ const maxBytes = 1_048_576;
 const roundMs = 100;
 const newline = Buffer.from('\n');
 const ok = Buffer.from('OK');
+/** So much of a reply tells what it is. */
+const headBytes = 16;
+const nothing = Buffer.alloc(0);
 
 export class Session {
   readonly #options: SessionOptions;
@@ -78,6 +94,7 @@ export class Session {
   #doom: string | undefined;
   #paused = false;
   #watch: NodeJS.Timeout | undefined;
+  readonly #sequencer = new Sequencer();
 
   constructor(options: SessionOptions, handlers: SessionHandlers) {
     this.#options = options;
@@ -155,12 +172,56 @@ export class Session {
     if (this.#next === this.#head) connection.heardMs = performance.now();
     const out: Buffer[] = [];
     for (; this.#next < this.#items.length; this.#next++) {
-      const item = this.#items[this.#next]!;
+      let item = this.#items[this.#next]!;
       item.answer ??= item.repeat ? undefined : this.#doomed(item);
-      if (item.answer === undefined) out.push(item.line, newline);
+      if (item.answer !== undefined) continue;
+      if (this.#sequencer.asked) break;
+      const refusal = this.#sequencer.refuses(item.line);
+      if (refusal !== undefined) {
+        this.#items[this.#next] = { line: item.line, kind: 'constant', answer: refusal };
+        continue;
+      }
+      const first = this.#goesFirst(item);
+      if (first === 'wait') break;
+      if (first !== undefined) {
+        this.#items.splice(this.#next, 0, first);
+        this.#bytes += first.line.length;
+        item = first;
+      }
+      out.push(this.#sequencer.prefix(item) ?? nothing, item.line, newline);
+      this.#sequencer.sent(item);
     }
     if (out.length > 0) connection.send(Buffer.concat(out));
     this.#giveAnswers();
+  }
+
+  /** What must be sent before a line, and nothing if that is the line itself; or that it must wait for replies. */
+  #goesFirst(item: Item): Item | 'wait' | undefined {
+    const need = this.#sequencer.needs(item);
+    if (need === 'nothing') return undefined;
+    if (need === 'replies') return 'wait';
+    return { line: Buffer.from(this.#sequencer.ask()), kind: 'constant', own: true };
+  }
+
+  /** The session with the cluster was asked for, and this is the reply. */
+  #asked(reply: string): void {
+    const outcome = this.#sequencer.answered(reply);
+    if (outcome === 'has') return;
+    for (const item of this.#items.slice(this.#next)) this.#giveUp(item);
+    if (outcome !== 'unavailable') return;
+    const text = reply.startsWith('ERR ') ? reply : messages.readTimeout;
+    for (const item of this.#items.slice(this.#next)) {
+      if (item.kind === 'begin') item.plain = true;
+      if (item.kind === 'begin' || item.kind === 'commit') break;
+      if (item.kind === 'write') item.answer ??= text;
+    }
+  }
+
+  /** What was sent with a sequence, and cannot be asked about any more. */
+  #giveUp(item: Item): void {
+    if (item.sequence === undefined) return;
+    item.answer ??= item.unknown;
+    delete item.sequence;
   }
 
   /** What a line gets that belongs to a transaction which is gone; undefined when it is to be sent. */
@@ -179,16 +240,28 @@ export class Session {
       this.#handlers.note(line.toString());
       return;
     }
+    const { sequence } = this.#items[this.#head]!;
+    // The node knows less than the others do: what came of it can be asked there.
+    if (sequence !== undefined && line[0] === 0x55 && /^UNKNOWN (?:lost|stopping) /.test(line.toString())) {
+      this.#lost(this.#connection!, line.toString());
+      return;
+    }
     this.#give(line);
     this.#giveAnswers();
+    if (this.#connection && this.#next < this.#items.length) this.#transmit();
   }
 
   /** Gives the head its reply. */
   #give(line: Buffer): void {
     const item = this.#items[this.#head++]!;
+    this.#sequencer.replied(item, line.toString('latin1', 0, headBytes));
     this.#next = Math.max(this.#next, this.#head);
     this.#bytes -= item.line.length;
     if (this.#head >= maxLines || this.#head === this.#items.length) this.#compact();
+    if (item.own !== undefined) {
+      if (item.answer === undefined) this.#asked(line.toString());
+      return;
+    }
     if (item.kind === 'begin' && line.equals(ok)) this.#open = true;
     if (item.kind === 'commit' || item.kind === 'rollback') this.#open = false;
     this.#handlers.reply(line);
@@ -227,6 +300,7 @@ export class Session {
     const known = new Set(this.#addresses.map(formatAddress));
     this.#addresses.push(...members.filter((member) => !known.has(formatAddress(member))));
     this.#connection = connection;
+    this.#sequencer.connected();
     if (this.#paused) connection.pause();
     connection.on({
       reply: (line) => this.#take(line),
@@ -255,7 +329,10 @@ export class Session {
     const before = this.#doom;
     this.#settle(lost);
     const rolledBack = this.#doom !== before ? '; the open transaction was rolled back' : '';
-    if (!this.#closed) void this.#reconnect(`${lost} (${reason})${rolledBack}`);
+    const again = this.#items.some(({ sequence }) => sequence !== undefined)
+      ? '; what it had under way is sent again'
+      : '';
+    if (!this.#closed) void this.#reconnect(`${lost} (${reason})${rolledBack}${again}`);
   }
 
   /** Decides what becomes of everything that was sent. */
@@ -265,7 +342,7 @@ export class Session {
     for (const [i, item] of sent.entries()) {
       if (item.answer !== undefined) continue;
       if (inside === 'none' && item.kind === 'begin') inside = fateOf(sent, i + 1);
-      item.answer = answerOf(item.kind, inside, lost);
+      item.answer = item.own === undefined ? this.#answerOf(item, inside, lost) : 'nobody asks any more';
       if (item.answer === undefined) item.repeat = true;
       if (item.kind === 'commit' || item.kind === 'rollback') inside = 'none';
     }
@@ -275,9 +352,19 @@ export class Session {
     this.#giveAnswers();
   }
 
+  /** The reply to a line that was sent and not answered; undefined when it can be sent again. */
+  #answerOf(item: Item, inside: Inside, lost: string): string | undefined {
+    if (item.sequence === undefined) return answerOf(item.kind, inside, lost);
+    item.unknown = unknownText(lost);
+    if (this.#sequencer.repeats) return undefined;
+    delete item.sequence;
+    return item.unknown;
+  }
+
   /** Answers what is left in the same way; a BEGIN among it leaves the lines that follow without their transaction. */
   #refuseRest(text: string): void {
     for (const item of this.#items.slice(this.#head)) {
+      this.#giveUp(item);
       item.answer ??= (item.repeat ? undefined : this.#doomed(item)) ?? text;
       if (item.kind === 'begin') this.#doom = text;
       if (item.kind === 'commit' || item.kind === 'rollback') this.#doom = undefined;
@@ -336,10 +423,13 @@ function fateOf(items: readonly Item[], from: number): Inside {
 function answerOf(kind: CommandKind, inside: Inside, lost: string): string | undefined {
   if (kind === 'quit') return 'OK';
   if (kind === 'constant') return undefined;
-  const unknown = `UNKNOWN disconnected ${lost}; the write may still take effect`;
-  if (inside === 'none') return kind === 'write' ? unknown : undefined;
-  if (inside === 'undecided' && (kind === 'write' || kind === 'commit')) return unknown;
+  if (inside === 'none') return kind === 'write' ? unknownText(lost) : undefined;
+  if (inside === 'undecided' && (kind === 'write' || kind === 'commit')) return unknownText(lost);
   return kind === 'rollback' ? 'OK' : abortedText(lost);
+}
+
+function unknownText(lost: string): string {
+  return `UNKNOWN disconnected ${lost}; the write may still take effect`;
 }
 
 function abortedText(lost: string): string {

@@ -119,6 +119,25 @@ export class Client {
     await this.command('ROLLBACK');
   }
 
+  /**
+   * Registers a session, or goes on on this connection with the one of that number, which may have been registered on any other;
+   * its number. Rejects with a ServerError of code `session` when there is none of that number (any more).
+   */
+  async session(number?: number): Promise<number> {
+    if (number === undefined) return Number(expect(await this.command('SESSION'), 'integer').integer);
+    await this.command('SESSION', String(number));
+    return number;
+  }
+
+  /**
+   * Sends a write or COMMIT with a sequence of the connection's session: however often it is sent, on whichever connection, it
+   * happens once, and has its first result. After ConnectionLost or an indefinite ServerError, send it again under the same
+   * number. `lowest`: the lowest sequence that is still unanswered, if that is not this one.
+   */
+  async once(sequence: number, words: readonly Word[], lowest = sequence): Promise<Reply> {
+    return await this.command('SEQ', String(sequence), 'FROM', String(lowest), ...words);
+  }
+
   /** What STATUS and MEMBERS answer, parsed. */
   async status(): Promise<unknown> {
     return expect(await this.command('STATUS'), 'json').json;

@@ -122,7 +122,7 @@ export class DiskError extends Error {
   }
 }
 
-/** Files of one machine. All paths are absolute or relative to the process; all calls but `DiskFile.write` are synchronous. Every error is a `DiskError`. */
+/** Files of one machine. All paths are absolute or relative to the process; all calls but `DiskFile.write` and `remove` are synchronous. Every error is a `DiskError`. */
 export interface Disk {
   /** Makes the folder and its parents, durably (each parent is fsynced). */
   mkdir(path: string): void;
@@ -132,6 +132,8 @@ export interface Disk {
   open(path: string, options?: OpenOptions): DiskFile;
   rename(from: string, to: string): void;
   unlink(path: string): void;
+  /** The same, asynchronous: to free a large file takes the system its time. */
+  remove(path: string, done: (error?: DiskError) => void): void;
   /** Removes an empty folder. */
   rmdir(path: string): void;
   /** Bytes that are free for files in this folder. */

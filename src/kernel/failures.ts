@@ -17,6 +17,8 @@ const texts: Readonly<Record<number, string>> = {
   15: 'calls of a snapshot are out of order',
   16: 'calls of a load are out of order',
   17: 'a record with a deadline is not in the index of deadlines',
+  18: 'a block that was to be moved holds no record that can be found',
+  19: 'the record of a session went away while a command of it was carried out',
   200: 'a reply is longer than the output can be',
   201: 'the open entry does not fit in its region',
   202: 'the items of an entry do not match its commands',

@@ -1,5 +1,5 @@
 /** The open log: see log.ts for the concept and the invariants. */
-import { type Disk, DiskError } from '../env/env.js';
+import type { Disk, DiskError } from '../env/env.js';
 import type { Entry } from '../raft/types.js';
 import { BatchWriter } from './batch-writer.js';
 import { EntryCache } from './entry-cache.js';
@@ -73,18 +73,18 @@ class Removal {
   #next(): void {
     this.#running = true;
     this.#options.defer(() => {
-      this.#running = false;
       const path = this.#paths.shift();
-      if (this.closed || path === undefined) return;
-      try {
-        if (this.#disk.exists(path)) this.#disk.unlink(path);
-      } catch (error) {
-        if (!(error instanceof DiskError)) throw error;
-        this.#options.onWarning(`cannot remove ${path}, which nobody needs: ${error.message}`);
-      }
-      this.#removed();
-      if (this.#paths.length > 0) this.#next();
+      if (!this.closed && path !== undefined) this.#disk.remove(path, (error) => this.#done(path, error));
     });
+  }
+
+  #done(path: string, error: DiskError | undefined): void {
+    this.#running = false;
+    if (this.closed) return;
+    if (error && error.code !== 'missing')
+      this.#options.onWarning(`cannot remove ${path}, which nobody needs: ${error.message}`);
+    this.#removed();
+    if (this.#paths.length > 0) this.#next();
   }
 }
 

@@ -260,6 +260,28 @@ export const commands: readonly Command[] = [
     summary: 'Takes away the deadline of a key.',
     replies: '(integer) 1, or 0 if it has none or there is no such key',
   },
+  {
+    code: 21,
+    name: 'SESSION',
+    class: write,
+    min: 0,
+    max: 1,
+    inTransaction: false,
+    usage: '[n]',
+    summary: 'Registers a session, whose writes can be sent again with SEQ, or goes on with one on this connection.',
+    replies: '(integer) its number; with n OK, or ERR session if there is none of that number (any more)',
+  },
+  {
+    code: 22,
+    name: 'SEQ',
+    class: write,
+    min: 2,
+    max: many,
+    inTransaction: true,
+    usage: 'n [FROM m] command ...',
+    summary: 'Makes a write or COMMIT happen once, however often it is sent; FROM: the lowest number still unanswered.',
+    replies: 'what the command replied the first time',
+  },
 ];
 
 /** In messages: \x01 stands for a word of the client's as a JSON string (at most 64 bytes of it, then ...), \x02 for a decimal number. */
@@ -303,6 +325,16 @@ export const messages = {
   writeLost: 'UNKNOWN lost this node has caught up by a snapshot; the write was decided, its answer is lost',
   diskFull:
     'ERR disk-full the disks of a majority have no room for writes; nothing was written: free some, reads go on',
+  sessionNumber: 'ERR syntax SESSION takes the number of a session, not \x01',
+  seqNumber: 'ERR syntax SEQ takes a number from 1 on, and FROM one that is not above it, not \x01',
+  seqCommand: 'ERR syntax SEQ stands before SET, DEL, INCR, CAS, PERSIST or COMMIT, not \x01',
+  seqInTransaction: 'ERR in-transaction between BEGIN and COMMIT only the COMMIT takes SEQ',
+  noSession: 'ERR session SEQ needs a session on this connection: SESSION begins one, SESSION n goes on with it',
+  sessionUnknown: 'ERR session number \x02 is unknown or has expired; nothing was done now',
+  sessionAnswered: 'ERR session sequence \x02 was said to be answered, and is forgotten; nothing was done now',
+  sessionWindow:
+    'ERR session sequence \x02 is 256 or more above the lowest unanswered one, see FROM; nothing was done now',
+  fenced: 'ERR aborted the transaction was gone before its COMMIT; nothing was written, begin it again',
 } as const;
 export type MessageName = keyof typeof messages;
 export const messageNames = Object.keys(messages) as MessageName[];

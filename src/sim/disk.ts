@@ -238,6 +238,21 @@ export class SimDisk implements Disk {
     this.#changes.push({ kind: 'unlink', path });
   }
 
+  remove(path: string, done: (error?: DiskError) => void): void {
+    const life = this.#life;
+    this.#schedule(() => {
+      if (life !== this.#life) return;
+      let failed: DiskError | undefined;
+      try {
+        this.unlink(path);
+      } catch (error) {
+        if (!(error instanceof DiskError)) throw error;
+        failed = error;
+      }
+      done(failed);
+    });
+  }
+
   rmdir(path: string): void {
     const folder = plain(path);
     this.#needFolder(folder);

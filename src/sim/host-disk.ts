@@ -33,6 +33,11 @@ export class HostDisk implements Disk {
   unlink(path: string): void {
     this.#live.unlink(path);
   }
+  remove(path: string, done: (error?: DiskError) => void): void {
+    this.#live.remove(path, (error) => {
+      if (this.#alive()) done(error);
+    });
+  }
   syncDir(path: string): void {
     this.#live.syncDir(path);
   }

@@ -8,9 +8,11 @@
  */
 import { decodeConfig, LIMIT_KEY, MEMBERS_KEY, MOST_MEMBERS_BYTES } from './config.js';
 import { ORIGIN_BYTES, type Origin } from './js-encode.js';
-import { HashSum, StateHasher } from './js-hash.js';
+import { HashSum, type StateHasher } from './js-hash.js';
 import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
-import { type Found, logicalSize, Table } from './js-table.js';
+import { isGoodSession, isSessionKey, Sessions } from './js-sessions.js';
+import { SystemRecords } from './js-system.js';
+import type { Found, Table } from './js-table.js';
 import type { Texts } from './js-text.js';
 import { Validation } from './js-validate.js';
 import type { SnapshotState } from './snapshot.js';
@@ -56,17 +58,12 @@ export class Applier {
   limitBytes = 0;
   logicalBytes = 0;
   checkpoint = { index: 0, stateHash: '0'.repeat(16) };
-  /** System records and their versions; only its records and pins are used: bytes and hash are counted in the users' table. */
-  readonly system = new Table();
+  private readonly system: SystemRecords;
   private readonly table: Table;
   private readonly own: OwnEntries;
   private readonly ownIdentity: string;
   private readonly origin: Origin;
   private readonly validation: Validation;
-  private readonly hasher = new StateHasher();
-  /** Key and value of the system record being written. */
-  private systemWords = new Int32Array(64);
-  private systemBytes = Buffer.from(this.systemWords.buffer);
   private staged: Uint8Array[] = [];
   private stagedAt = 0;
   private stagedBytes = 0;
@@ -94,9 +91,9 @@ export class Applier {
     this.own = own;
     this.origin = origin;
     this.ownIdentity = Buffer.from(origin.identity).toString('latin1');
-    this.operations = new Operations(table, texts);
+    this.system = new SystemRecords(table);
+    this.operations = new Operations(table, texts, new Sessions(this.system, table, texts));
     this.validation = new Validation(this.operations.view);
-    this.system.retain = true;
     this.heapLimitBytes = heapLimitBytes;
   }
 
@@ -152,7 +149,18 @@ export class Applier {
   /** An operation has at least 12 bytes, so this many more keys at most; memory as much as the entry has. */
   private hasRoom(): boolean {
     const bytes = this.staged[this.stagedAt]!.length;
-    return this.table.hasRoom(bytes / HEAD) && this.table.usedBytes() + 8 * bytes < this.heapLimitBytes;
+    return this.roomFor(bytes / HEAD, bytes);
+  }
+
+  /** Room for so many more keys of the users' or the system's, and entries of so many bytes. */
+  roomFor(keys: number, bytes: number): boolean {
+    const hasRoom = this.table.hasRoom(keys) && this.system.table.hasRoom(keys);
+    return hasRoom && this.usedBytes + 8 * bytes < this.heapLimitBytes;
+  }
+
+  /** What all records use, by their estimate. */
+  get usedBytes(): number {
+    return this.table.usedBytes() + this.system.table.usedBytes();
   }
 
   /** False when the slice is over. */
@@ -252,7 +260,8 @@ export class Applier {
       if (due === undefined || due.deadline > table.time) return;
       if (removed === 0) table.revision++;
       bytes += due.key.length;
-      table.remove(due.key, table.record(due.key)!, table.revision);
+      if (due.system) this.system.remove(due.key, table.revision);
+      else table.remove(due.key, table.record(due.key)!, table.revision);
       this.left--;
     }
   }
@@ -273,7 +282,7 @@ export class Applier {
       return;
     }
     this.table.revision++;
-    this.writeSystem(ORIGIN_PREFIX + identity, view.bytes.latin1Slice(at + 16, at + 16 + ORIGIN_VALUE_BYTES));
+    this.system.write(ORIGIN_PREFIX + identity, view.bytes.latin1Slice(at + 16, at + 16 + ORIGIN_VALUE_BYTES));
     this.ownSequence = own ? sequence : 0;
     this.operations.start(at + ORIGIN_BYTES, this.payloadEnd, own ? this.own.begin(sequence) : nobody);
     this.phase = Phase.carryOut;
@@ -289,49 +298,24 @@ export class Applier {
     return starts > lastStarts && sequence === 1;
   }
 
-  /** Writes a system record at the revision that was taken for it. */
-  private writeSystem(key: string, value: string): void {
-    if (key.length + value.length > this.systemBytes.length) {
-      this.systemWords = new Int32Array((key.length + value.length + 3) >>> 2);
-      this.systemBytes = Buffer.from(this.systemWords.buffer);
-    }
-    this.systemBytes.write(key + value, 0, 'latin1');
-    this.hasher.hash(this.systemWords, 0, key.length, value.length, 1, this.table.revision, 0);
-    this.putSystem(key, value, this.table.revision, this.hasher.lo, this.hasher.hi);
-  }
-
-  /** Makes `value` the newest of a system record. None has a deadline. */
-  private putSystem(key: string, value: string, revision: number, lo: number, hi: number): void {
-    const { table } = this;
-    const record = this.system.record(key);
-    if (record?.value !== undefined) {
-      table.hash.subtract(record.lo, record.hi);
-      table.logicalBytes -= logicalSize(key.length, record.value.length);
-    }
-    table.hash.add(lo, hi);
-    table.logicalBytes += logicalSize(key.length, value.length);
-    this.system.set(key, record, value, revision, lo, hi);
-  }
-
   private config(): void {
     if (this.settings.length === 0) return;
     this.table.revision++;
     for (const { key, value } of this.settings) {
-      this.writeSystem(key, Buffer.from(value).toString('latin1'));
+      this.system.write(key, Buffer.from(value).toString('latin1'));
       if (key === LIMIT_KEY) this.operations.limitBytes = readU64(value, 0);
     }
   }
 
   /** The published value of a system record. */
   systemValue(key: string): string | undefined {
-    return this.system.at(key, this.table.published, 0)?.value;
+    return this.system.table.at(key, this.table.published, 0)?.value;
   }
 
   private publish(): void {
     const { table } = this;
     table.publish();
     table.retain = false;
-    this.system.revision = table.revision;
     this.system.publish();
     this.applied = this.index;
     this.hash.lo = table.hash.lo;
@@ -359,10 +343,13 @@ export class Applier {
   }
 
   /** The same of a system record; false also when it is of a wrong shape. */
-  loadSystem(key: string, { value, revision, deadline }: Found, { lo, hi }: StateHasher): boolean {
-    if (this.system.record(key) !== undefined || deadline !== 0 || !isGoodSystemRecord(key, value)) return false;
-    this.putSystem(key, value, revision, lo, hi);
-    return true;
+  loadSystem(key: string, found: Found, hasher: StateHasher): boolean {
+    return isGoodSystemRecord(key, found) && this.system.load(key, found, hasher);
+  }
+
+  /** For snapshots: the table of the system's records. */
+  get systemTable(): Table {
+    return this.system.table;
   }
 
   /** The limit that has been loaded. */
@@ -410,8 +397,10 @@ export class Applier {
   }
 }
 
-/** Values of system records are read without looking at their length. */
-function isGoodSystemRecord(key: string, value: string): boolean {
+/** Values of system records are read without looking at their length. Sessions have a deadline, no others do. */
+function isGoodSystemRecord(key: string, { value, deadline }: Found): boolean {
+  if (isSessionKey(key)) return deadline !== 0 && isGoodSession(key, value);
+  if (deadline !== 0) return false;
   if (key === LIMIT_KEY) return value.length === 8;
   if (key === MEMBERS_KEY) return value.length <= MOST_MEMBERS_BYTES;
   return key[0] !== ORIGIN_PREFIX || key.length !== 17 || value.length === ORIGIN_VALUE_BYTES;

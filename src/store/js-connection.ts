@@ -22,7 +22,7 @@ export class Connection {
   wait: Wait = Wait.nothing;
   /** Commands that are not answered yet. */
   unanswered = 0;
-  /** A BEGIN or KEYS, or a control command, is under way: nothing else is parsed. */
+  /** A BEGIN, KEYS or SESSION, or a control command, is under way: nothing else is parsed. */
   barrier = false;
   paused = false;
   /** `hold` was emitted last. */
@@ -37,6 +37,8 @@ export class Connection {
   /** The client is gone. */
   closed = false;
   transaction: Transaction | undefined = undefined;
+  /** Number of its session; 0: none. */
+  session = 0;
   window = FIRST_WINDOW;
   /** Longest reply since the connection was idle. */
   private longest = 0;
@@ -112,6 +114,7 @@ export class Connection {
     this.window = Math.max(SMALLEST_WINDOW, Math.min(LARGEST_WINDOW, Math.floor(WINDOW_BYTES / this.longest)));
     this.longest = 0;
     this.mode = Mode.idle;
+    this.barrier = false;
     if (this.wait === Wait.idle) this.wait = Wait.nothing;
   }
 

@@ -16,6 +16,16 @@ const TWO_32 = 4_294_967_296;
 /** Bytes of operations that an entry may hold: what the kernel can stage of one, or the nodes on it could not apply it. */
 const MOST_BYTES = MOST_RECORD_BYTES - OPERATIONS_AT;
 
+/** Bytes of a SEQ. */
+export const SEQUENCE_BYTES = HEAD + 24;
+
+/** What a SEQ says: of which session, its number, and the lowest number still unanswered (0: not said). */
+export interface Sequence {
+  readonly session: number;
+  readonly number: number;
+  readonly from: number;
+}
+
 export interface Origin {
   readonly identity: Uint8Array;
   readonly starts: number;
@@ -26,6 +36,8 @@ export class OpenEntry {
   commands = 0;
   /** PERSISTs among them: an entry holds a bounded number. */
   persists = 0;
+  /** SESSIONs and SEQs among them. */
+  sessions = 0;
   items = new ItemList();
   private readonly origin: Origin;
   private buffer: Latin1Buffer = allocate(FIRST_BYTES);
@@ -81,9 +93,34 @@ export class OpenEntry {
     this.text(key);
     this.text(value);
     this.pad();
-    if ((flags & OpFlag.ttl) === 0) return;
-    this.buffer.writeUInt32LE(ttlMs % TWO_32, this.end);
-    this.end = this.buffer.writeUInt32LE(Math.floor(ttlMs / TWO_32), this.end + 4);
+    if ((flags & OpFlag.ttl) !== 0) this.u64(ttlMs);
+  }
+
+  /** What goes in front of the next command. */
+  sequence({ session, number, from }: Sequence): void {
+    this.reserve(SEQUENCE_BYTES);
+    this.head(Op.seq, 0, 8, 16);
+    for (const part of [session, number, from]) this.u64(part);
+    this.sessions++;
+  }
+
+  /** SESSION (0), or SESSION number. */
+  session(number: number): void {
+    this.reserve(HEAD + 8);
+    this.head(Op.session, 0, number === 0 ? 0 : 8, 0);
+    if (number !== 0) this.u64(number);
+    this.sessions++;
+    this.commands++;
+  }
+
+  fence(): void {
+    this.operation(Op.fence, 0, '', '');
+    this.commands++;
+  }
+
+  private u64(value: number): void {
+    this.buffer.writeUInt32LE(value % TWO_32, this.end);
+    this.end = this.buffer.writeUInt32LE(Math.floor(value / TWO_32), this.end + 4);
   }
 
   /** `ttlMs` with the flag `ttl` only. */
@@ -125,6 +162,13 @@ export class OpenEntry {
     this.commands++;
   }
 
+  /** A COMMIT that writes nothing; only one with a sequence is logged. */
+  emptyCommit(): void {
+    this.reserve(HEAD);
+    this.head(Op.commit, 0, 0, 0);
+    this.commands++;
+  }
+
   commit(transaction: Transaction): void {
     this.reserve(HEAD + transaction.size);
     this.head(Op.commit, 0, transaction.checks.size, transaction.size);
@@ -163,6 +207,7 @@ export class OpenEntry {
     this.end = OPERATIONS_AT;
     this.commands = 0;
     this.persists = 0;
+    this.sessions = 0;
     this.items = new ItemList();
     if (this.buffer.length > KEPT_BYTES) this.buffer = allocate(FIRST_BYTES);
   }

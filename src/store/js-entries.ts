@@ -148,6 +148,11 @@ export class Entries implements OwnEntries, CommandSink {
     }
   }
 
+  session(number: number): void {
+    const connection = this.applying?.connections[this.at];
+    if (connection !== undefined) connection.session = number;
+  }
+
   /** Nobody waits for the commands of an entry that was given up and then took effect all the same. */
   reply(line: string): void {
     const connection = this.applying?.connections[this.at++];

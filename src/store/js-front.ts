@@ -8,12 +8,14 @@
 import { type Command, usageError } from '../protocol/commands.js';
 import { latin1View, pad4 } from './js-bytes.js';
 import { Connection, Mode, Wait } from './js-connection.js';
+import { type OpenEntry, SEQUENCE_BYTES, type Sequence } from './js-encode.js';
 import type { Entries } from './js-entries.js';
 import { type ItemArgs, ItemKind } from './js-items.js';
-import { HEAD, MAX_PERSISTS, OpFlag } from './js-operations.js';
+import { HEAD, MAX_PERSISTS, MAX_SESSIONS, OpFlag } from './js-operations.js';
 import { setOptions } from './js-options.js';
 import type { Reads } from './js-reads.js';
 import type { Replies } from './js-replies.js';
+import { isNumber } from './js-sessions.js';
 import type { Table } from './js-table.js';
 import { commandNamed, helpReply, parseInteger, splitWords, type Texts } from './js-text.js';
 import { Transaction, type TransactionRunner } from './js-transaction.js';
@@ -26,6 +28,8 @@ const KEYS_LIMIT = 1_000;
 const MAX_KEYS_LIMIT = 1_000_000n;
 /** What an expired transaction still answers. */
 const allowedWhenExpired: ReadonlySet<string> = new Set(['PING', 'HELP', 'STATUS', 'MEMBERS', 'QUIT', 'ROLLBACK']);
+/** What SEQ may stand before. */
+const takesSequence: ReadonlySet<string> = new Set(['SET', 'DEL', 'INCR', 'CAS', 'PERSIST', 'COMMIT']);
 const controls: ReadonlySet<string> = new Set(['STATUS', 'MEMBERS', 'QUIT']);
 
 /** The parts that a command may go to. */
@@ -59,6 +63,8 @@ export class Front {
   /** Connections with a write that waits for room in the open entry. */
   private entryWaiters: Connection[] = [];
   private words: string[] = [];
+  /** Of the SEQ that the line being placed began with. */
+  private sequence: Sequence | undefined;
 
   constructor(parts: FrontParts) {
     this.parts = parts;
@@ -230,10 +236,8 @@ export class Front {
     if (words.length === 0) return this.constant(connection, texts.fixed.emptyLine);
     const command = commandNamed(words[0]!);
     if (command === undefined) return this.constant(connection, texts.word('unknownCommand', words[0]!));
-    const given = words.length - 1;
-    if (given < command.min || (given > command.max && command.max !== 0xffff)) {
-      return this.constant(connection, usageError(command));
-    }
+    if (!argumentsFit(command, words)) return this.constant(connection, usageError(command));
+    if (command.name === 'SEQ') return this.placeSequenced(connection, command);
     const { transaction } = connection;
     if (transaction !== undefined) return this.placeInTransaction(connection, transaction, command);
     if (command.name === 'COMMIT' || command.name === 'ROLLBACK') {
@@ -242,6 +246,68 @@ export class Front {
     const error = this.argumentError(command);
     if (error !== undefined) return this.constant(connection, error);
     return this.placeCommand(connection, command);
+  }
+
+  /** SEQ n [FROM m] and a command. */
+  private placeSequenced(connection: Connection, seq: Command): boolean {
+    const { words } = this;
+    const { texts } = this.parts;
+    const number = sessionNumber(words[1]!);
+    if (number === 0) return this.constant(connection, texts.word('seqNumber', words[1]!));
+    const says = /^from$/i.test(words[2]!);
+    if (says && words.length < 5) return this.constant(connection, usageError(seq));
+    const from = says ? sessionNumber(words[3]!) : 0;
+    if (says && (from === 0 || from > number)) return this.constant(connection, texts.word('seqNumber', words[3]!));
+    words.splice(0, says ? 4 : 2);
+    this.sequence = { session: connection.session, number, from };
+    const placed = this.sequencedCommand(connection);
+    this.sequence = undefined;
+    return placed;
+  }
+
+  private sequencedCommand(connection: Connection): boolean {
+    const { words } = this;
+    const { texts } = this.parts;
+    const { transaction } = connection;
+    const command = commandNamed(words[0]!);
+    if (command === undefined) return this.constant(connection, texts.word('unknownCommand', words[0]!));
+    if (!argumentsFit(command, words)) return this.constant(connection, usageError(command));
+    if (!takesSequence.has(command.name)) return this.constant(connection, texts.word('seqCommand', command.name));
+    const isCommit = command.name === 'COMMIT';
+    if (transaction !== undefined) transaction.lastMs = this.nowMs;
+    if (transaction !== undefined && !isCommit) {
+      return this.constant(
+        connection,
+        transaction.expired ? texts.fixed.transactionExpired : texts.fixed.seqInTransaction,
+      );
+    }
+    if (connection.session === 0) return this.constant(connection, texts.fixed.noSession);
+    if (isCommit) {
+      const open = transaction !== undefined && !transaction.expired;
+      return open ? this.commit(connection, transaction) : this.fence(connection);
+    }
+    const error = this.argumentError(command);
+    return error === undefined ? this.write(connection, command) : this.constant(connection, error);
+  }
+
+  /** A COMMIT whose transaction is not here, or not any more: it has happened already, or it never will. */
+  private fence(connection: Connection): boolean {
+    if (!this.entryOpen(connection)) return false;
+    this.endTransaction(connection);
+    this.encode().fence();
+    return this.encodedFor(connection);
+  }
+
+  /** SESSION, which nothing of its connection may be under way with: what follows needs to know what came of it. */
+  private session(connection: Connection): boolean {
+    if (connection.unanswered > 0) return this.untilIdle(connection);
+    if (!this.entryOpen(connection)) return false;
+    const { open } = this.parts.entries;
+    if (open.sessions >= MAX_SESSIONS) return this.untilSealed(connection);
+    connection.session = 0;
+    connection.barrier = true;
+    open.session(this.words.length === 1 ? 0 : sessionNumber(this.words[1]!));
+    return this.encodedFor(connection);
   }
 
   private placeCommand(connection: Connection, command: Command): boolean {
@@ -263,6 +329,8 @@ export class Front {
         return this.read(connection, ItemKind.exists, words.slice(1));
       case 'COUNT':
         return this.read(connection, ItemKind.count, undefined);
+      case 'SESSION':
+        return this.session(connection);
       case 'BEGIN':
         return this.barrierRead(connection, ItemKind.begin, undefined);
       case 'KEYS':
@@ -328,7 +396,20 @@ export class Front {
     if (connection.mode === Mode.reading) return this.untilIdle(connection);
     const { open } = this.parts.entries;
     const full = open.bytes >= this.parts.limits.maxEntry || (persists && open.persists >= MAX_PERSISTS);
-    return !full || this.untilSealed(connection);
+    const sequencesFull = this.sequence !== undefined && open.sessions >= MAX_SESSIONS;
+    return !(full || sequencesFull) || this.untilSealed(connection);
+  }
+
+  /** The open entry, where the next command's operations go; all checks are made. */
+  private encode(): OpenEntry {
+    const { open } = this.parts.entries;
+    if (this.sequence !== undefined) open.sequence(this.sequence);
+    return open;
+  }
+
+  /** Bytes of the SEQ that goes in front of them. */
+  private get sequenceBytes(): number {
+    return this.sequence === undefined ? 0 : SEQUENCE_BYTES;
   }
 
   private untilSealed(connection: Connection): false {
@@ -349,7 +430,7 @@ export class Front {
     if (command.name === 'DEL') return this.del(connection);
     if (!this.entryOpen(connection, command.name === 'PERSIST')) return false;
     const { words } = this;
-    const { open } = this.parts.entries;
+    const open = this.encode();
     const key = words[1]!;
     if (command.name === 'SET') {
       const { condition, ttlMs } = setOptions(words);
@@ -363,12 +444,12 @@ export class Front {
   /** The only command without a bound of its own: as many keys as fit in a line. */
   private del(connection: Connection): boolean {
     const { open } = this.parts.entries;
-    let bytes = 0;
+    let bytes = this.sequenceBytes;
     for (let at = 1; at < this.words.length; at++) bytes += HEAD + pad4(this.words[at]!.length);
     if (!open.canHold(bytes)) return this.constant(connection, this.parts.texts.fixed.transactionTooLarge);
     if (!this.entryOpen(connection)) return false;
     if (!open.fits(bytes)) return this.untilSealed(connection);
-    open.del(this.words.slice(1));
+    this.encode().del(this.words.slice(1));
     return this.encodedFor(connection);
   }
 
@@ -396,12 +477,15 @@ export class Front {
   }
 
   private commit(connection: Connection, transaction: Transaction): boolean {
-    if (transaction.writes.size === 0) {
+    const writes = transaction.writes.size > 0;
+    if (!writes && this.sequence === undefined) {
       this.endTransaction(connection);
       return this.constant(connection, this.parts.texts.fixed.ok);
     }
     if (!this.entryOpen(connection)) return false;
-    this.parts.entries.open.commit(transaction);
+    // With a sequence a COMMIT that wrote nothing is logged too, as an empty one: what it was answered must stay so.
+    if (writes) this.encode().commit(transaction);
+    else this.encode().emptyCommit();
     this.endTransaction(connection);
     return this.encodedFor(connection);
   }
@@ -447,6 +531,9 @@ export class Front {
       case 'INCR':
         if (words.length > 2 && parseInteger(words[2]!) === undefined) return texts.word('byNotInteger', words[2]!);
         return keyError(1);
+      case 'SESSION':
+        if (words.length > 1 && sessionNumber(words[1]!) === 0) return texts.word('sessionNumber', words[1]!);
+        return undefined;
       case 'CAS':
         return keyError(1) ?? valueError(2) ?? valueError(3);
       case 'KEYS':
@@ -505,4 +592,15 @@ export class Front {
   private keysLimit(): number {
     return this.words.length < 3 ? KEYS_LIMIT : Number(this.words[this.words.length - 1]);
   }
+}
+
+function argumentsFit(command: Command, words: readonly string[]): boolean {
+  const given = words.length - 1;
+  return given >= command.min && (given <= command.max || command.max === 0xffff);
+}
+
+/** The number of a session or a sequence that a word is; 0: it is none. */
+function sessionNumber(word: string): number {
+  const number = Number(parseInteger(word) ?? 0n);
+  return isNumber(number) ? number : 0;
 }

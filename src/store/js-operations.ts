@@ -7,17 +7,31 @@
  */
 import { EntryView } from './js-bytes.js';
 import { StateHasher } from './js-hash.js';
+import { INTEGER_DATA, MOST_COMMIT_DATA, newSessionSize, type Sessions } from './js-sessions.js';
 import { type Found, logicalSize, type Table, type TableRecord } from './js-table.js';
 import { parseInteger, quote, type Texts } from './js-text.js';
 
 /** Codes of operations. */
-export const Op = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, persist: 6, get: 16 } as const;
+export const Op = {
+  set: 1,
+  del: 2,
+  incr: 3,
+  cas: 4,
+  commit: 5,
+  persist: 6,
+  session: 7,
+  seq: 8,
+  fence: 9,
+  get: 16,
+} as const;
 /** `ttl`: a SET's time to live stands behind it. `keep`: it keeps the deadline of the record that it replaces. */
 export const OpFlag = { nx: 1, xx: 2, more: 4, ttl: 8, keep: 16 } as const;
 /** Bytes of a time to live: u64, ms. */
 export const TTL_BYTES = 8;
 export const MAX_TTL_MS = 10_000_000_000_000;
 export const MAX_PERSISTS = 64;
+/** Most SESSIONs and SEQs of an entry. */
+export const MAX_SESSIONS = 1_024;
 /** Bytes of an operation's head, and of a check's. */
 export const HEAD = 12;
 
@@ -25,11 +39,13 @@ export const HEAD = 12;
 export interface CommandSink {
   /** The next command is about to begin. */
   before(): void;
+  /** It is a SESSION, and this is the number of the session that its connection has from now on. */
+  session(number: number): void;
   /** Its reply. */
   reply(line: string): void;
 }
 
-export const nobody: CommandSink = { before() {}, reply() {} };
+export const nobody: CommandSink = { before() {}, session() {}, reply() {} };
 
 const OK = 'OK';
 const NIL = '(nil)';
@@ -51,6 +67,7 @@ export class Operations {
   commands = 0;
   private readonly table: Table;
   private readonly texts: Texts;
+  private readonly sessions: Sessions;
   private readonly hasher = new StateHasher();
   /** Key and value next to each other, for what does not stand so in the entry. */
   private readonly built = new EntryView();
@@ -67,10 +84,14 @@ export class Operations {
   private checks = 0;
   private growth = 0;
   private commitRevision = 0;
+  /** The command under way has a sequence, and its outcome is to be noted; logical bytes that this will take. */
+  private sequenced = false;
+  private notedBytes = 0;
 
-  constructor(table: Table, texts: Texts) {
+  constructor(table: Table, texts: Texts, sessions: Sessions) {
     this.table = table;
     this.texts = texts;
+    this.sessions = sessions;
     this.built.load(this.scratch);
   }
 
@@ -81,6 +102,8 @@ export class Operations {
     this.sink = sink;
     this.deleted = -1;
     this.phase = CommitPhase.none;
+    this.sequenced = false;
+    this.notedBytes = 0;
   }
 
   /** Does about `budget` units of work; false: call again. */
@@ -114,6 +137,18 @@ export class Operations {
       this.del(at, keyLength, flags);
       return;
     }
+    if (code === Op.seq) {
+      this.sequence(at + HEAD);
+      return;
+    }
+    if (code === Op.session) {
+      this.reply(keyLength === 0 ? this.register() : this.resume(readU64(this.view, at + HEAD)));
+      return;
+    }
+    if (code === Op.fence) {
+      this.reply(this.texts.fixed.fenced);
+      return;
+    }
     this.reply(this.single(code, flags, at, keyLength, valueLength));
   }
 
@@ -133,14 +168,69 @@ export class Operations {
     return live === undefined ? NIL : this.cas(key, record, live, keyAt + keyLength, valueLength);
   }
 
-  private reply(line: string): void {
+  private register(): string {
+    if (!this.fits(newSessionSize)) return this.texts.fixed.outOfMemory;
+    this.table.revision++;
+    const number = this.sessions.register();
+    this.sink.session(number);
+    return `(integer) ${number}`;
+  }
+
+  private resume(number: number): string {
+    if (!this.sessions.has(number)) return this.sessions.unknown(number);
+    this.table.revision++;
+    this.sessions.renew(number);
+    this.sink.session(number);
+    return OK;
+  }
+
+  /** A SEQ, with its numbers at `at`: is the command behind it to be carried out? If not, it is answered and passed over. */
+  private sequence(at: number): void {
+    const { view } = this;
+    const code = view.words[this.at >>> 2]! & 0xff;
+    const [number, sequence, from] = [readU64(view, at), readU64(view, at + 8), readU64(view, at + 16)];
+    const mostData = code === Op.commit ? MOST_COMMIT_DATA : withInteger.has(code) ? INTEGER_DATA : 0;
+    const verdict = this.sessions.judge(number, sequence, from, mostData);
+    if ('reply' in verdict) {
+      this.pass(verdict.reply);
+    } else if (code !== Op.del && !this.fits(verdict.growth)) {
+      this.pass(this.texts.fixed.outOfMemory);
+    } else {
+      this.sequenced = true;
+      this.notedBytes = code === Op.del ? 0 : Math.max(0, verdict.growth);
+    }
+  }
+
+  /** Answers the command at the place and passes all its operations over. */
+  private pass(line: string): void {
+    const { words } = this.view;
+    for (let more = true; more; ) {
+      const head = words[this.at >>> 2]!;
+      const flags = (head >>> 8) & 0xff;
+      const isCommit = (head & 0xff) === Op.commit;
+      const keyLength = isCommit ? 0 : words[(this.at >>> 2) + 1]!;
+      this.at += HEAD + ((keyLength + words[(this.at >>> 2) + 2]! + 3) & ~3) + ttlBytes(flags);
+      more = (flags & OpFlag.more) !== 0;
+    }
+    this.reply(line);
+  }
+
+  /** `key`: of a conflict. */
+  private reply(line: string, key?: string): void {
+    if (this.sequenced) {
+      this.sequenced = false;
+      this.notedBytes = 0;
+      this.table.revision++;
+      this.sessions.note(line, key);
+    }
     this.commands++;
     this.sink.reply(line);
   }
 
-  /** Whether a change of so many bytes is within the limit. */
+  /** Whether a change of so many bytes is within the limit; what the note of the outcome takes counts as taken. */
   private fits(growth: number): boolean {
-    return this.limitBytes === 0 || growth <= 0 || this.table.logicalBytes + growth <= this.limitBytes;
+    if (this.limitBytes === 0 || growth <= 0) return true;
+    return this.table.logicalBytes + this.notedBytes + growth <= this.limitBytes;
   }
 
   private set(key: string, record: TableRecord | undefined, keyAt: number, valueLength: number, flags: number): string {
@@ -171,7 +261,7 @@ export class Operations {
   private deadline(record: TableRecord | undefined, flags: number, ttlAt: number): number {
     const { table, view } = this;
     if ((flags & OpFlag.keep) !== 0) return table.live(record)?.deadline ?? 0;
-    return (flags & OpFlag.ttl) === 0 ? 0 : Math.min(table.time + readTtl(view, ttlAt), Number.MAX_SAFE_INTEGER);
+    return (flags & OpFlag.ttl) === 0 ? 0 : Math.min(table.time + readU64(view, ttlAt), Number.MAX_SAFE_INTEGER);
   }
 
   /** Writes a value that does not stand behind its key in the entry. */
@@ -256,10 +346,10 @@ export class Operations {
     this.phase = CommitPhase.check;
   }
 
-  private endCommit(line: string): void {
+  private endCommit(line: string, key?: string): void {
     this.at = this.bodyEnd;
     this.phase = CommitPhase.none;
-    this.reply(line);
+    this.reply(line, key);
   }
 
   private commitStep(): void {
@@ -293,7 +383,7 @@ export class Operations {
     this.checked++;
     this.checks--;
     if ((this.table.current(key)?.revision ?? 0) !== revision) {
-      this.endCommit(this.texts.word('conflict', key));
+      this.endCommit(this.texts.word('conflict', key), key);
       return;
     }
     this.at = at + HEAD + ((keyLength + 3) & ~3);
@@ -319,6 +409,9 @@ export class Operations {
   }
 }
 
+/** Commands whose reply may be an integer. */
+const withInteger: ReadonlySet<number> = new Set([Op.del, Op.incr, Op.persist]);
+
 /** Units of work of an operation or a check of that many bytes. */
 export function unitsOf(bytes: number): number {
   return 1 + (bytes >>> BYTES_A_UNIT_SHIFT);
@@ -329,7 +422,7 @@ export function ttlBytes(flags: number): number {
   return (flags & OpFlag.ttl) === 0 ? 0 : TTL_BYTES;
 }
 
-export function readTtl({ words }: EntryView, at: number): number {
+export function readU64({ words }: EntryView, at: number): number {
   return (words[at >>> 2]! >>> 0) + (words[(at >>> 2) + 1]! >>> 0) * TWO_32;
 }
 

@@ -14,6 +14,7 @@
  *     js-transaction own writes and checks                     js-operations   SET, DEL, INCR, CAS, PERSIST, COMMIT
  *     js-output      replies and events in order               js-table        records, versions, pins; js-hash
  *     js-snapshot    writes and loads snapshots                js-expiry       deadlines in their order
+ *     js-sessions    SESSION, SEQ, FENCE                       js-system       system records
  *
  * ## Invariants
  *
@@ -205,7 +206,7 @@ export class JsStore implements Store {
     const reply = (line: string) => {
       text += `${replies.limited(line)}\n`;
     };
-    this.applier.run(operations, { before() {}, reply });
+    this.applier.run(operations, { before() {}, session() {}, reply });
     if (text.length > this.result.length) this.result = allocate(2 * text.length);
     this.result.latin1Write(text, 0);
     return this.result.subarray(0, text.length);
@@ -213,7 +214,7 @@ export class JsStore implements Store {
 
   snapshotBegin(): SnapshotState {
     this.guard.beginSnapshot();
-    this.writer = new SnapshotWriter(this.table, this.applier.system);
+    this.writer = new SnapshotWriter(this.table, this.applier.systemTable);
     const { applied, revision, stateHash, keys, logicalBytes, limitBytes, checkpoint } = this.stats();
     return { applied, revision, stateHash, keys, logicalBytes, limitBytes, logTimeMs: this.logTime, checkpoint };
   }
@@ -234,10 +235,8 @@ export class JsStore implements Store {
     this.front.expire(Number.POSITIVE_INFINITY);
     this.reads.endScan();
     this.applier.reset();
-    const { table } = this;
-    const hasRoom = (keys: number, bytes: number) =>
-      table.hasRoom(keys) && table.usedBytes() + 8 * bytes < this.heapLimitBytes;
-    this.loader = new SnapshotLoader(this.applier, table, hasRoom);
+    const hasRoom = (keys: number, bytes: number) => this.applier.roomFor(keys, bytes);
+    this.loader = new SnapshotLoader(this.applier, this.table, hasRoom);
   }
 
   loadChunk(chunk: Uint8Array): boolean {
@@ -264,7 +263,7 @@ export class JsStore implements Store {
       stateHash: applier.hash.toString(),
       logicalBytes: applier.logicalBytes,
       limitBytes: applier.limitBytes,
-      usedBytes: this.table.usedBytes(),
+      usedBytes: applier.usedBytes,
       reservedBytes: this.table.reservedBytes(),
       transactions: front.transactions,
       checkpoint: applier.checkpoint,

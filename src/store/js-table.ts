@@ -115,7 +115,15 @@ export class Table {
   logicalBytes = 0;
   readonly hash = new HashSum();
 
-  private readonly expiry = new ExpiryIndex();
+  private readonly expiry: ExpiryIndex;
+  /** Its records are the system's. */
+  private readonly system: boolean;
+
+  /** With `users`, whose index of deadlines it shares: the table of the system's records. */
+  constructor(users?: Table) {
+    this.system = users !== undefined;
+    this.expiry = users?.expiry ?? new ExpiryIndex();
+  }
 
   /** Whether `more` new keys fit into the map. */
   hasRoom(more: number): boolean {
@@ -169,7 +177,7 @@ export class Table {
     deadline = 0,
   ): void {
     const keyLength = key.length;
-    if (deadline !== 0) this.expiry.add({ deadline, revision, key, system: false });
+    if (deadline !== 0) this.expiry.add({ deadline, revision, key, system: this.system });
     this.hash.add(lo, hi);
     this.logicalBytes += logicalSize(keyLength, value.length);
     this.textBytes += keyLength + value.length;
@@ -206,7 +214,7 @@ export class Table {
   private forget(key: string, valueLength: number, record: TableRecord): void {
     const keyLength = key.length;
     const { deadline, revision } = record;
-    if (deadline !== 0) this.expiry.remove({ deadline, revision, key, system: false });
+    if (deadline !== 0) this.expiry.remove({ deadline, revision, key, system: this.system });
     this.hash.subtract(record.lo, record.hi);
     this.logicalBytes -= logicalSize(keyLength, valueLength);
     this.textBytes -= keyLength + valueLength;

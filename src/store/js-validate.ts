@@ -1,6 +1,17 @@
 /** Whether the operations of a data entry are well-formed: ARCHITECTURE.md, "What makes an entry malformed". */
 import type { EntryView } from './js-bytes.js';
-import { HEAD, MAX_PERSISTS, MAX_TTL_MS, Op, OpFlag, readTtl, ttlBytes, unitsOf } from './js-operations.js';
+import {
+  HEAD,
+  MAX_PERSISTS,
+  MAX_SESSIONS,
+  MAX_TTL_MS,
+  Op,
+  OpFlag,
+  readU64,
+  ttlBytes,
+  unitsOf,
+} from './js-operations.js';
+import { isNumber } from './js-sessions.js';
 
 export class Validation {
   private readonly view: EntryView;
@@ -17,6 +28,9 @@ export class Validation {
   /** The next operation must be a DEL of the same command. */
   private more = false;
   private persists = 0;
+  private sessions = 0;
+  /** The next operation is the command of a SEQ. */
+  private sequenced = false;
   /** GET is allowed in `Store.run`. */
   private reads = false;
 
@@ -35,6 +49,8 @@ export class Validation {
     this.checks = 0;
     this.more = false;
     this.persists = 0;
+    this.sessions = 0;
+    this.sequenced = false;
     this.reads = reads;
   }
 
@@ -48,7 +64,7 @@ export class Validation {
       this.units += passes * unitsOf(this.at - before);
       if (this.at === this.bodyEnd && this.checks === 0) this.bodyEnd = 0;
     }
-    return this.checks === 0 && !this.more && (this.expected < 0 || this.commands === this.expected);
+    return this.checks === 0 && !this.more && !this.sequenced && (this.expected < 0 || this.commands === this.expected);
   }
 
   private check(): boolean {
@@ -71,11 +87,13 @@ export class Validation {
     const keyLength = view.words[(at >>> 2) + 1]! >>> 0;
     const valueLength = view.words[(at >>> 2) + 2]! >>> 0;
     if (head >>> 16 !== 0 || !this.allowed(code, flags)) return false;
+    this.sequenced = code === Op.seq;
     if (code === Op.commit) return this.commit(keyLength, valueLength);
+    if (alone.has(code)) return this.session(code, limit, keyLength, valueLength);
     const data = HEAD + padded(keyLength + valueLength);
     const length = data + ttlBytes(flags);
     if (length > limit - at || !this.valueFits(code, keyLength, valueLength)) return false;
-    if (length > data && !isTtl(readTtl(view, at + data))) return false;
+    if (length > data && !isTtl(readU64(view, at + data))) return false;
     if (code === Op.persist && ++this.persists > MAX_PERSISTS) return false;
     this.more = (flags & OpFlag.more) !== 0;
     if (this.bodyEnd === 0 && !this.more) this.commands++;
@@ -86,9 +104,13 @@ export class Validation {
   private allowed(code: number, flags: number): boolean {
     if (this.bodyEnd > 0) return code === Op.set ? setFlags(flags & ~bodyFlags, flags) : flags === 0 && code === Op.del;
     if (this.more && code !== Op.del) return false;
+    if (code === Op.fence) return flags === 0 && this.sequenced;
+    if (code === Op.session || code === Op.seq || code === Op.get) {
+      return flags === 0 && !this.sequenced && (code !== Op.get || this.reads);
+    }
     if (code === Op.set) return setFlags(flags & ~(conditions | bodyFlags), flags);
     if (code === Op.del) return flags === 0 || flags === OpFlag.more;
-    return flags === 0 && (plainCodes.has(code) || (this.reads && code === Op.get));
+    return flags === 0 && plainCodes.has(code);
   }
 
   private valueFits(code: number, keyLength: number, valueLength: number): boolean {
@@ -97,6 +119,20 @@ export class Validation {
     if (code !== Op.cas) return true;
     if (valueLength < 4) return false;
     return this.view.bytes.readUInt32LE(this.at + HEAD + keyLength) <= valueLength - 4;
+  }
+
+  private session(code: number, limit: number, keyLength: number, valueLength: number): boolean {
+    const { view } = this;
+    const data = this.at + HEAD;
+    const isSeq = code === Op.seq;
+    const keyFits = keyLength === 8 ? code !== Op.fence : keyLength === 0 && !isSeq;
+    if (!keyFits || valueLength !== (isSeq ? 16 : 0) || data + keyLength + valueLength > limit) return false;
+    if (keyLength > 0 && !isNumber(readU64(view, data))) return false;
+    if (isSeq && !(isNumber(readU64(view, data + 8)) && readU64(view, data + 16) <= readU64(view, data + 8)))
+      return false;
+    this.at = data + keyLength + valueLength;
+    if (!isSeq) this.commands++;
+    return code === Op.fence || ++this.sessions <= MAX_SESSIONS;
   }
 
   private commit(checks: number, body: number): boolean {
@@ -109,6 +145,8 @@ export class Validation {
   }
 }
 
+/** SESSION: no key, or a number. SEQ: the session's number; its sequence, and the lowest unanswered one, 0: not said. FENCE: nothing. */
+const alone: ReadonlySet<number> = new Set([Op.session, Op.seq, Op.fence]);
 const plainCodes: ReadonlySet<number> = new Set([Op.incr, Op.cas, Op.commit, Op.persist]);
 const conditions = OpFlag.nx | OpFlag.xx;
 const bodyFlags = OpFlag.ttl | OpFlag.keep;

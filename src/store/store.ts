@@ -26,9 +26,11 @@
  *   log before a write that was acknowledged already.)
  * - A *barrier* command (BEGIN, KEYS, STATUS, MEMBERS, QUIT) waits until the connection is idle, is then carried out alone,
  *   and holds the connection until it is answered. BEGIN and KEYS are items of the gathering batch; for the others the
- *   store emits `control` and waits for `release`.
+ *   store emits `control` and waits for `release`. SESSION too is carried out alone, as a command of the open entry: what follows it
+ *   needs to know the session that the connection then has.
  * - In a transaction every command but COMMIT is answered at once from the pinned revision and the own writes
- *   (STATUS, MEMBERS, QUIT by `control`). COMMIT with writes joins the open entry as one command.
+ *   (STATUS, MEMBERS, QUIT by `control`). COMMIT with writes, or with SEQ, joins the open entry as one command; with SEQ
+ *   and without a transaction a fence does in its stead.
  *
  * Held input is kept by the store and parsed on by the next `ingest` after the cause is gone; while it is held, `hold` has
  * been emitted and the node stops reading that socket until `unhold`. A connection is also held while it has more than
@@ -46,7 +48,8 @@
  * ## Visibility
  *
  * Every effective write command takes the next revision; all writes of one COMMIT (and all keys of one DEL) share one. An
- * effective entry of an origin also takes one, for the origin's record, before its first command. `apply` publishes once
+ * effective entry of an origin also takes one, for the origin's record, before its first command; a command with a
+ * sequence one more, for its session's record, behind its own. `apply` publishes once
  * at its end (not after a slice that ends in the middle): reads, BEGIN and `stats` see published state only. Side reads see
  * the state at their place inside the entry.
  *
@@ -224,7 +227,8 @@ export interface Store extends Snapshots {
   /** Queues a committed record (header and payload, verified by the log or the transport) for `apply`; false when there is no room until `apply` has run. Its index must follow the one before. */
   stage(record: Uint8Array): boolean;
   /**
-   * Applies what is staged, in slices of about 2 ms. `more`: call again. `no-memory`: this node cannot hold the next
+   * Applies what is staged, in slices of about 2 ms. `more`: call again; when memory is short that may go on until the snapshot
+   * that is being written has ended. `no-memory`: this node cannot hold the next
    * entry; nothing of it was applied, the node must stop.
    */
   apply(): 'done' | 'more' | 'no-memory';

@@ -97,10 +97,13 @@ export class WasmStore implements Store {
   private readonly snapshotWindow: number;
   private readonly snapshotDone: number;
 
-  /** Throws RangeError for limits that cannot be honoured, and when there is no address space for another kernel. */
-  constructor(options: StoreOptions, build: 'release' | 'debug' = 'release') {
+  /**
+   * `maximumPages` of 64 KiB is for tests of a store with little memory. Throws RangeError for limits that cannot be honoured, and
+   * when there is no address space for another kernel.
+   */
+  constructor(options: StoreOptions, build: 'release' | 'debug' = 'release', maximumPages = 0) {
     const limits = checkedLimits(options.limits);
-    this.kernel = loadKernel({ seed: options.seed, build });
+    this.kernel = loadKernel({ seed: options.seed, build, maximumPages });
     this.exports = this.kernel.exports;
     this.u8 = this.kernel.u8;
     this.u32 = this.kernel.u32;

@@ -6,14 +6,22 @@ import { createServer, type Server, type Socket } from 'node:net';
 
 export interface FakeState {
   readonly map: Map<string, string>;
+  /** The answers of each session, by sequence; without it the nodes know no sessions. */
+  readonly sessions?: Map<string, Map<string, string>>;
+}
+
+/** What a connection has. */
+interface Own {
+  transaction: Map<string, string> | undefined;
+  answers: Map<string, string> | undefined;
 }
 
 export class FakeNode {
   port = 0;
   /** Lines that came, without the greeting. */
   readonly received: string[] = [];
-  /** Asked for each line: a reply instead of its own, `silent` for none at all, `die` for a kill before the answer. */
-  script: (line: string) => string | 'silent' | 'die' | undefined = () => undefined;
+  /** Asked for each line: a reply instead of its own, `silent` for none at all, `die` for a kill before it is carried out, `late` for one before it is answered. */
+  script: (line: string) => string | 'silent' | 'die' | 'late' | undefined = () => undefined;
   /** What MEMBERS answers; itself unless set. */
   members: readonly FakeNode[] = [this];
   readonly #state: FakeState;
@@ -53,7 +61,7 @@ export class FakeNode {
 
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
-    const own = { transaction: undefined as Map<string, string> | undefined };
+    const own: Own = { transaction: undefined, answers: undefined };
     let rest = '';
     let silent = false;
     socket.setEncoding('latin1');
@@ -67,7 +75,8 @@ export class FakeNode {
         if (silent || socket.destroyed) return;
         if (line !== 'MEMBERS') this.received.push(line);
         const scripted = this.script(line);
-        if (scripted === 'die') {
+        if (scripted === 'late') this.#carryOut(line, own);
+        if (scripted === 'die' || scripted === 'late') {
           // What was answered before it died has left.
           silent = true;
           socket.end(() => this.kill());
@@ -78,10 +87,41 @@ export class FakeNode {
     });
   }
 
-  #carryOut(line: string, own: { transaction: Map<string, string> | undefined }): string {
+  #sequenced(line: string, own: Own): string {
+    const [, sequence = '', command = ''] = /^SEQ (\d+) FROM \d+ (.*)$/.exec(line)!;
+    if (own.answers === undefined) return 'ERR session SEQ needs a session';
+    const fenced = command.toUpperCase() === 'COMMIT' && own.transaction === undefined;
+    const reply =
+      own.answers.get(sequence) ?? (fenced ? 'ERR aborted the transaction was gone' : this.#carryOut(command, own));
+    own.answers.set(sequence, reply);
+    return reply;
+  }
+
+  #session(number: string, own: Own): string {
+    const sessions = this.#state.sessions!;
+    if (own.transaction) return 'ERR in-transaction SESSION';
+    own.answers = undefined;
+    if (number === '') {
+      const fresh = String(100 + sessions.size);
+      sessions.set(fresh, new Map());
+      own.answers = sessions.get(fresh);
+      return `(integer) ${fresh}`;
+    }
+    own.answers = sessions.get(number);
+    return own.answers ? 'OK' : `ERR session number ${number} is unknown or has expired`;
+  }
+
+  #carryOut(line: string, own: Own): string {
     const [name = '', key = '', value = ''] = line.split(' ');
-    const { map } = this.#state;
+    const { map, sessions } = this.#state;
+    if (sessions && name === 'SEQ') return this.#sequenced(line, own);
+    if (sessions && name === 'SESSION') return this.#session(key, own);
     switch (name.toUpperCase()) {
+      case 'INCR': {
+        const sum = String(Number(map.get(key) ?? 0) + 1);
+        map.set(key, sum);
+        return `(integer) ${sum}`;
+      }
       case '':
         return 'ERR syntax empty line';
       case 'PING':

@@ -103,7 +103,7 @@ describe('the CLI on a pipe', () => {
     const { code, stdout } = await pipe(node!, 'SET a 1\nSET b');
     expect(code).toBe(1);
     expect(stdout).toBe('OK\nERR syntax the last line has no newline at its end, so it was not run\n');
-    expect(node!.received).toEqual(['SET a 1']);
+    expect(node!.received).toEqual(['SESSION', 'SET a 1']);
   });
 
   it('runs nothing that follows QUIT', async () => {

@@ -12,8 +12,11 @@ afterEach(() => {
 });
 
 /** A cluster of fake nodes, each naming all as members. */
-async function fakes(count: number): Promise<{ state: FakeState; members: FakeNode[] }> {
-  const state: FakeState = { map: new Map() };
+async function fakes(
+  count: number,
+  sessions?: Map<string, Map<string, string>>,
+): Promise<{ state: FakeState; members: FakeNode[] }> {
+  const state: FakeState = { map: new Map(), ...(sessions ? { sessions } : {}) };
   const members: FakeNode[] = [];
   for (let i = 0; i < count; i++) members.push(await new FakeNode(state).start());
   for (const node of members) node.members = members;
@@ -105,7 +108,7 @@ describe('a session', () => {
     expect(await answered()).toEqual(['OK', '"1"']);
   });
 
-  it('sends unanswered reads again, and never an unanswered write', async () => {
+  it('sends unanswered reads again, and never an unanswered write without a sequence', async () => {
     const { members } = await fakes(2);
     members[0]!.script = (line) => (line === 'SET b 2' ? 'die' : line === 'MEMBERS' ? undefined : 'silent');
     const { send, answered } = await talk([members[0]!.address]);
@@ -168,12 +171,14 @@ describe('a session', () => {
     expect(replies.slice(0, 2)).toEqual(['OK', 'OK']);
     expect(replies[2]).toMatch(/^UNKNOWN disconnected /);
     expect(replies[3]).toBe('(nil)');
+    send('SET z 0');
+    await answered();
     members[1]!.script = (line) => (line === 'BEGIN' ? 'die' : undefined);
     await members[0]!.start();
     members[0]!.script = () => undefined;
     send('BEGIN', 'SET a 1', 'GET a', 'COMMIT', 'GET a');
     await answered();
-    expect(replies.slice(4)).toEqual([
+    expect(replies.slice(5)).toEqual([
       expect.stringMatching(/^ERR aborted /),
       expect.stringMatching(/^UNKNOWN disconnected /),
       expect.stringMatching(/^ERR aborted /),
@@ -203,10 +208,13 @@ describe('a session', () => {
 
   it('does not wait for ever for a node that is silent', async () => {
     const { members } = await fakes(2);
-    const { send, answered, session } = await talk([members[0]!.address], 300);
+    const { send, answered, session, replies } = await talk([members[0]!.address], 300);
+    send('SET z 0');
+    await answered();
+    replies.length = 0;
     members[0]!.script = () => 'silent';
     send('GET a', 'SET a 1');
-    const replies = await answered();
+    await answered();
     expect(replies[0]).toBe('(nil)');
     expect(replies[1]).toMatch(/^UNKNOWN disconnected /);
     expect(session.address).toBe(members[1]!.address);
@@ -229,7 +237,10 @@ describe('a session', () => {
 
   it('stops waiting when it is interrupted', async () => {
     const { members } = await fakes(2);
-    const { session, send, answered } = await talk([members[0]!.address]);
+    const { session, send, answered, replies } = await talk([members[0]!.address]);
+    send('SET z 0');
+    await answered();
+    replies.length = 0;
     members[0]!.script = () => 'silent';
     send('GET a', 'SET a 1');
     session.interrupt();
@@ -258,5 +269,174 @@ describe('a session', () => {
     await answered();
     expect(session.full).toBe(false);
     expect(events).toEqual(['room']);
+  });
+});
+
+describe('a session whose cluster knows sessions too', () => {
+  /** Fake nodes that do, and a talk with the first. */
+  async function sequenced(count = 2) {
+    const sessions = new Map<string, Map<string, string>>();
+    const { members, state } = await fakes(count, sessions);
+    return { sessions, members, state, ...(await talk([members[0]!.address])) };
+  }
+
+  it('sends an unanswered write again, which is done once and gets its first answer', async () => {
+    const { members, state, send, answered, notes } = await sequenced();
+    members[0]!.script = (line) => (/SEQ 2 .*INCR/.test(line) ? 'late' : undefined);
+    send('INCR a', 'INCR a', 'GET a', 'INCR a');
+    expect(await answered()).toEqual(['(integer) 1', '(integer) 2', '"2"', '(integer) 3']);
+    expect(state.map.get('a')).toBe('3');
+    expect(members[1]!.received).toEqual(['SESSION 100', 'SEQ 2 FROM 2 INCR a', 'GET a', 'SEQ 3 FROM 2 INCR a']);
+    expect(notes).toEqual([expect.stringMatching(/; what it had under way is sent again; connected to /)]);
+  });
+
+  it('does so as often as it takes, also when the node dies before it has done it', async () => {
+    const { members, send, answered, state } = await sequenced(4);
+    members[0]!.script = (line) => (line.includes('INCR') ? 'late' : undefined);
+    members[1]!.script = (line) => (line.startsWith('SESSION') ? 'die' : undefined);
+    members[2]!.script = (line) => (line.includes('INCR') ? 'die' : undefined);
+    send('INCR a', 'INCR a');
+    expect(await answered()).toEqual(['(integer) 1', '(integer) 2']);
+    expect(state.map.get('a')).toBe('2');
+  });
+
+  it('registers none as long as nothing is written, and one for all that is', async () => {
+    const { members, sessions, send, answered } = await sequenced(1);
+    send('GET a', 'PING');
+    await answered();
+    expect(sessions.size).toBe(0);
+    send('SET a 1', 'DEL', 'SET b 1');
+    await answered();
+    expect(sessions.size).toBe(1);
+    expect(members[0]!.received.filter((line) => line.startsWith('SE'))).toEqual([
+      'SESSION',
+      'SEQ 1 FROM 1 SET a 1',
+      'SEQ 2 FROM 1 DEL',
+      'SEQ 3 FROM 1 SET b 1',
+    ]);
+  });
+
+  it('learns of a COMMIT that was under way whether it happened', async () => {
+    const { members, state, send, answered, replies } = await sequenced(3);
+    members[0]!.script = (line) => (line.endsWith('COMMIT') ? 'late' : undefined);
+    members[1]!.script = (line) => (line.endsWith('SEQ 2 FROM 2 COMMIT') ? 'die' : undefined);
+    send('BEGIN', 'SET a 1', 'COMMIT', 'GET a');
+    await answered();
+    expect(replies).toEqual(['OK', 'OK', 'OK', '"1"']);
+    send('BEGIN', 'SET b 1', 'COMMIT', 'GET b');
+    await answered();
+    expect(replies.slice(4)).toEqual(['OK', 'OK', 'ERR aborted the transaction was gone', '(nil)']);
+    expect([...state.map]).toEqual([['a', '1']]);
+    expect(members[0]!.received.slice(-4)).toEqual(['SESSION', 'BEGIN', 'SET a 1', 'SEQ 1 FROM 1 COMMIT']);
+  });
+
+  it('leaves a COMMIT or ROLLBACK without BEGIN as it is, and what BEGIN could not begin', async () => {
+    const { members, send, answered, replies } = await sequenced(1);
+    send('COMMIT');
+    members[0]!.script = (line) => (line === 'BEGIN' ? 'ERR no-leader nobody' : undefined);
+    send('BEGIN', 'COMMIT', 'BEGIN', 'ROLLBACK', 'SET a 1');
+    await answered();
+    expect(replies.map((reply) => reply.split(' ').slice(0, 2).join(' '))).toEqual([
+      'ERR no-transaction',
+      'ERR no-leader',
+      'ERR no-transaction',
+      'ERR no-leader',
+      'ERR no-transaction',
+      'OK',
+    ]);
+    expect(members[0]!.received.filter((line) => line.startsWith('SEQ'))).toEqual(['SEQ 1 FROM 1 SET a 1']);
+  });
+
+  it('says UNKNOWN of what was under way when the session has expired meanwhile, and begins another', async () => {
+    const { members, sessions, send, answered, replies } = await sequenced();
+    members[0]!.script = (line) => {
+      if (!line.includes('INCR')) return undefined;
+      sessions.delete('100');
+      return 'late';
+    };
+    send('INCR a', 'GET a', 'INCR a');
+    await answered();
+    send('INCR a');
+    await answered();
+    const unknown = expect.stringMatching(/^UNKNOWN disconnected /);
+    expect(replies).toEqual([unknown, '"1"', unknown, '(integer) 2']);
+    expect(members[1]!.received).toEqual(['SESSION 100', 'GET a', 'SESSION', 'SEQ 1 FROM 1 INCR a']);
+  });
+
+  it('says ERR of what was not sent when the session cannot be had, UNKNOWN of what was', async () => {
+    const { members, send, answered, replies } = await sequenced();
+    members[0]!.script = (line) => (line.startsWith('SESSION') ? 'UNKNOWN timeout no majority' : undefined);
+    send('SET a 1', 'GET a', 'SET b 1', 'BEGIN', 'COMMIT');
+    await answered();
+    const timeout = 'ERR timeout no majority answered within the time-out; nothing was done';
+    expect(replies).toEqual([timeout, '(nil)', timeout, 'OK', 'OK']);
+    members[0]!.script = (line) => (line.includes('INCR') ? 'die' : undefined);
+    members[1]!.script = (line) => (line === 'SESSION 100' ? 'ERR no-leader nobody' : undefined);
+    send('INCR c', 'SET d 1', 'GET d');
+    await answered();
+    expect(replies.slice(5)).toEqual([
+      expect.stringMatching(/^UNKNOWN disconnected /),
+      expect.stringMatching(/^(UNKNOWN disconnected|ERR no-leader) /),
+      '(nil)',
+    ]);
+  });
+
+  it('goes elsewhere to learn what a node that stops or has lost the answer calls unknown', async () => {
+    const { members, send, answered, state } = await sequenced(3);
+    members[0]!.script = (line) => (line.includes('SEQ 1') ? 'UNKNOWN stopping this node is stopping' : undefined);
+    members[1]!.script = (line) => (line.includes('SEQ 1') ? 'UNKNOWN lost this node has caught up' : undefined);
+    send('INCR a', 'GET a');
+    expect(await answered()).toEqual(['(integer) 1', '"1"']);
+    expect(state.map.get('a')).toBe('1');
+  });
+
+  it('says UNKNOWN of it when nobody can be reached any more, or it is interrupted', async () => {
+    const { members } = await sequenced();
+    const { send, answered, session, replies } = await talk([members[0]!.address], 10_000, 200);
+    send('SET z 1');
+    await answered();
+    members[0]!.script = () => 'silent';
+    send('SET a 1');
+    session.interrupt();
+    await answered();
+    members[1]!.script = () => 'die';
+    send('SET b 1');
+    for (const node of members) node.script = () => 'die';
+    await until('the first has died', 5_000, () => members[1]!.connections === 0);
+    for (const node of members) node.kill();
+    await answered();
+    expect(replies.slice(1)).toEqual([
+      expect.stringMatching(/^UNKNOWN disconnected /),
+      expect.stringMatching(/^(UNKNOWN disconnected|ERR unreachable) /),
+    ]);
+  });
+
+  it('has no more than 256 numbers under way, and answers all in order', async () => {
+    const { members, send, answered } = await sequenced(1);
+    send(...Array.from({ length: 1_000 }, () => 'INCR a'));
+    expect(await answered()).toEqual(Array.from({ length: 1_000 }, (_, i) => `(integer) ${i + 1}`));
+    for (const line of members[0]!.received.slice(1)) {
+      const [, sequence, from] = /^SEQ (\d+) FROM (\d+) /.exec(line)!;
+      expect(Number(sequence) - Number(from)).toBeLessThan(256);
+    }
+  });
+
+  it('leaves sessions to the user as soon as he speaks of them', async () => {
+    const { members, send, answered, sessions, replies } = await sequenced();
+    send('SET a 1', 'SEQ 1 FROM 1 SET b 1', 'SESSION', 'SEQ 1 FROM 1 SET b 1', 'SET c 1');
+    await answered();
+    expect(replies.map((reply) => reply.split(' ').slice(0, 2).join(' '))).toEqual([
+      'OK',
+      'ERR session',
+      '(integer) 101',
+      'OK',
+      'OK',
+    ]);
+    expect(sessions.size).toBe(2);
+    members[0]!.script = (line) => (line === 'SET d 1' ? 'die' : undefined);
+    send('SET d 1');
+    await answered();
+    expect(replies[5]).toMatch(/^UNKNOWN disconnected /);
+    expect(members[1]!.received).toEqual([]);
   });
 });

@@ -95,7 +95,7 @@ describe('the CLI on a terminal', () => {
     await terminal.shows('>');
     node!.script = (line) => (line === 'SET a 1' ? 'silent' : undefined);
     terminal.type('SET a 1\r');
-    await until('it has come', 5_000, () => node!.received.length === 1);
+    await until('it has come', 5_000, () => node!.received.includes('SET a 1'));
     terminal.type('\x03');
     await until('it has said so', 5_000, () => terminal.screen.includes('UNKNOWN disconnected '));
     await terminal.shows('\n>');
@@ -149,7 +149,7 @@ describe('the CLI on a terminal', () => {
     await terminal.shows('>');
     terminal.type('SET a 1\rGET a\rPING\r');
     await until('all is answered', 5_000, () => terminal.screen.endsWith('PONG\n>'));
-    expect(node!.received).toEqual(['SET a 1', 'GET a', 'PING']);
+    expect(node!.received).toEqual(['SESSION', 'SET a 1', 'GET a', 'PING']);
   });
 
   it('says when its node has died, that the transaction is rolled back, and goes on with another', async () => {

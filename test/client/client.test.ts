@@ -9,8 +9,8 @@ afterEach(() => {
   for (const node of nodes.splice(0)) node.kill();
 });
 
-async function connect(): Promise<{ node: FakeNode; client: Client }> {
-  const node = await new FakeNode().start();
+async function connect(node = new FakeNode()): Promise<{ node: FakeNode; client: Client }> {
+  await node.start();
   nodes.push(node);
   const client = await Client.connect(node.address);
   clients.push(client);
@@ -59,6 +59,20 @@ describe('the client', () => {
     await client.begin();
     await client.rollback();
     await expect(client.commit()).rejects.toMatchObject({ code: 'no-transaction', definite: true });
+  });
+
+  it('has a write with a sequence happen once, on whichever connection it is sent again', async () => {
+    const state = { map: new Map<string, string>(), sessions: new Map<string, Map<string, string>>() };
+    const { node, client } = await connect(new FakeNode(state));
+    const number = await client.session();
+    node.script = (line) => (line.startsWith('SEQ 2') ? 'late' : undefined);
+    expect(await client.once(1, ['INCR', 'a'])).toEqual({ kind: 'integer', integer: 1n });
+    await expect(client.once(2, ['INCR', 'a'])).rejects.toBeInstanceOf(ConnectionLost);
+    const again = await connect(new FakeNode(state));
+    expect(await again.client.session(number)).toBe(number);
+    expect(await again.client.once(2, ['INCR', 'a'], 1)).toEqual({ kind: 'integer', integer: 2n });
+    expect(again.node.received.at(-1)).toBe('SEQ 2 FROM 1 INCR a');
+    await expect(again.client.session(7)).rejects.toMatchObject({ code: 'session', definite: true });
   });
 
   it('says of what was unanswered when the connection ended that it is unknown', async () => {

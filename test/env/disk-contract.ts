@@ -150,6 +150,19 @@ export function diskContract(name: string, make: () => { disk: Disk; folder: str
       expect(() => disk.open(`${folder}/none`)).toThrow(`${folder}/none`);
     });
 
+    it('removes a file in the background, which who has it open can still read', async () => {
+      const { disk, folder } = made();
+      const file = disk.open(`${folder}/f`, { create: true });
+      file.writeSync(bytes('left'), 0);
+      const removed = new Promise((resolve) => disk.remove(`${folder}/f`, resolve));
+      expect(disk.exists(`${folder}/f`)).toBe(true);
+      expect(await removed).toBeUndefined();
+      expect([disk.exists(`${folder}/f`), whole(file)]).toEqual([false, 'left']);
+      file.close();
+      const again = await new Promise<DiskError | undefined>((resolve) => disk.remove(`${folder}/f`, resolve));
+      expect([again?.code, again?.message.includes(`${folder}/f`)]).toEqual(['missing', true]);
+    });
+
     it('removes an empty folder, and no other', () => {
       const { disk, folder } = made();
       disk.mkdir(`${folder}/a`);

@@ -9,6 +9,7 @@ import {
   del,
   EntryType,
   Flag,
+  fence,
   get,
   incr,
   logicalSize,
@@ -17,6 +18,8 @@ import {
   persist,
   Run,
   record,
+  seq,
+  session,
   set,
   setFor,
   stateHash,
@@ -306,6 +309,14 @@ describe.each(builds)('apply in the %s kernel', (build) => {
       incr('n', 1n),
       cas('k', 'value', 'w'),
       commit([['k', 1]], set('k', 'x'), del('a')),
+      session(),
+      session(3),
+      seq(3, 1),
+      incr('n', 1n),
+      seq(3, 2, 1),
+      commit([['k', 1]], set('k', 'x')),
+      seq(3, 3),
+      fence(),
     ];
     const valid = Buffer.concat(good);
     const mutated = fc
@@ -319,7 +330,7 @@ describe.each(builds)('apply in the %s kernel', (build) => {
     fc.assert(
       fc.property(
         fc.oneof(fc.uint8Array({ maxLength: 120 }), mutated),
-        fc.nat(8),
+        fc.nat(12),
         fc.nat(2),
         (bytes, commands, type) => {
           stage(type, payload(origin, sequence, commands, Buffer.from(bytes)));
@@ -335,6 +346,11 @@ describe.each(builds)('apply in the %s kernel', (build) => {
     );
     kernel.run(del(...kernel.scan(kernel.published).map(([key]) => key), 'end'));
     expect(kernel.stats().keys).toBe(0);
+    // The sessions that it began run out, 1,024 an entry; what is left is the origin's record.
+    for (let i = 1; i <= 12; i++) {
+      expect(kernel.stage(record(last() + i, EntryType.noop, Buffer.alloc(0), 10_000_000))).toBe(true);
+      expect(kernel.applyAll().outcome).toBe(Outcome.done);
+    }
     expect(kernel.records).toBeLessThanOrEqual(1);
   });
 

@@ -53,7 +53,7 @@ const drawings: [string, string, (string | number)[]][] = [
   ['pages.ts', 'state', ['PS_TOTAL', 'PS_MAX', 'PS_FRESH', 'PS_FREE', 'PS_BINS']],
   ['alloc.ts', 'state', ['AS_BYTES', 'AS_BLOCKS', 'AS_RECORDS', 'AS_PAGES']],
   ['alloc.ts', 'a block in the debug build', [0, 4, 8, 12, 'GUARD_BEFORE']],
-  ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3']],
+  ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3', 'HS_NEXT', 'HS_NEXT_HALF']],
   [
     'table.ts',
     'state',
@@ -88,7 +88,7 @@ const drawings: [string, string, (string | number)[]][] = [
       'REC_KEY',
     ],
   ],
-  ['expiry.ts', 'node, 16 bytes', ['NODE_LEFT', 'NODE_RIGHT', 'NODE_USERS']],
+  ['expiry.ts', 'node, 16 bytes', ['NODE_LEFT', 'NODE_RIGHT', 'NODE_USERS', 'NODE_MARKED']],
   ['expiry.ts', 'state', ['ES_ROOT', 'ES_BEFORE', 'ES_REST', 'ES_WORK']],
   ['readers.ts', 'state', ['RS_USED']],
   ['snapshot.ts', 'state', ['SN_REVISION', 'SN_CURSOR', 'SN_RUNNING', 'SN_NEXT', 'SN_END', 'SN_CHUNK', 'SN_PART']],
@@ -137,6 +137,7 @@ const drawings: [string, string, (string | number)[]][] = [
       'VA_MORE_CLASSES',
       'VA_PERSISTS',
       'VA_LONGEST',
+      'VA_SESSIONS',
     ],
   ],
   [
@@ -153,11 +154,33 @@ const drawings: [string, string, (string | number)[]][] = [
       'OS_COMMANDS',
       'OS_CHECKED',
       'OS_TOUCHED',
+      'OS_SEQUENCED',
+      'OS_NOTED_BYTES',
       'OS_INTEGER',
+    ],
+  ],
+  [
+    'compact.ts',
+    'state',
+    [
+      'CO_FIRST',
+      'CO_END',
+      'CO_AT',
+      'CO_LONGEST',
+      'CO_FAILED',
+      'CO_MOVED',
+      'CO_FREE',
+      'CO_RUNS',
+      'CO_NEW',
+      'CO_COST',
+      'CO_CLASSES',
     ],
   ],
   ['operate.ts', 'window', [0, 'WINDOW_OPERATION', 'WINDOW_BLOCK']],
   ['commit.ts', 'state', ['CS_PASS', 'CS_PLACE', 'CS_END', 'CS_CHECKS', 'CS_OPERATIONS', 'CS_GROWTH', 'CS_REVISION']],
+  ['sessions.ts', 'state', ['SS_NUMBER', 'SS_SEQUENCE', 'SS_LOWEST', 'SS_HASH', 'SS_KEY']],
+  ['sessions.ts', 'value of a session', ['S_LOWEST', 'S_ANSWERS']],
+  ['sessions.ts', 'answer', ['A_ABOVE', 'A_OUTCOME', 'A_DATA']],
   [
     'apply.ts',
     'state',
@@ -262,6 +285,7 @@ describe('the address map', () => {
     expect(65_535 * 128).toBeLessThanOrEqual(constant('CONN_SIZE'));
     expect(constant('TS_RETIRED_LIST') + 32 * constant('RETIRED_ENTRY')).toBeLessThanOrEqual(1024);
     expect(constant('AS_PAGES') + 4 * constant('LISTS')).toBeLessThanOrEqual(1024);
+    expect(constant('CO_CLASSES') + 2 * constant('LISTS')).toBeLessThanOrEqual(1024);
     expect(constant('SNAPSHOT_WINDOW')).toBe(constant('SNAPSHOT_BASE') + 4 * constant('SNAPSHOT_LIST'));
     expect((constant('LOAD_WINDOW') + 1) * constant('LOAD_ENTRY')).toBeLessThanOrEqual(constant('SCRATCH_SIZE'));
   });

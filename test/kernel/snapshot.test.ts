@@ -135,6 +135,23 @@ describe.each(builds)('snapshots of the %s kernel', (build: Build) => {
   });
 });
 
+/** How far behind its home a key of the table stands on average, in slots: what looking one up costs. */
+function meanDistance(kernel: TestKernel): number {
+  const { u32 } = kernel.kernel;
+  const bits = kernel.word('TABLE_STATE', 'TS_LOG');
+  const slots = kernel.word('TABLE_STATE', 'TS_SLOTS') >>> 2;
+  const address = kernel.kernel.constant('SLOT_ADDRESS_MASK');
+  let distance = 0;
+  let keys = 0;
+  for (let i = 0; i < 2 ** bits; i++) {
+    if ((u32[slots + 2 * i]! & address) <= 1) continue;
+    const home = u32[slots + 2 * i + 1]! >>> (32 - bits);
+    distance += (i - home + 2 ** bits) % 2 ** bits;
+    keys++;
+  }
+  return distance / Math.max(1, keys);
+}
+
 describe.each(builds)('loading into the %s kernel', (build: Build) => {
   test('gives all memory of records and tables back, whatever state they are in', () => {
     const kernel = new TestKernel(build);
@@ -170,6 +187,23 @@ describe.each(builds)('loading into the %s kernel', (build: Build) => {
     }
     kernel.run(del('abc'));
     expect(kernel.records).toBe(records);
+  });
+
+  test('into a store with the seed of the one that wrote the snapshot, or into itself, keys stand near their homes', () => {
+    const writer = new TestKernel(build);
+    fill(writer, 30_000, () => '');
+    const chunks = snapshot(writer, 32 << 10);
+    for (const kernel of [new TestKernel(build), writer]) {
+      for (let round = 0; round < 2; round++) {
+        kernel.call('loadBegin');
+        for (const chunk of chunks) {
+          expect(load(kernel, chunk)).toBe(0);
+          expect(meanDistance(kernel)).toBeLessThan(8);
+        }
+        expect(kernel.call('test_tableKeys')).toBe(30_000);
+        expect(kernel.getCurrent('key 29999')).toBe('');
+      }
+    }
   });
 
   test('waits for readers to be fenced off, and for what is staged', () => {

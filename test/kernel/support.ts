@@ -4,7 +4,18 @@ import { type Kernel, loadKernel } from '../../src/kernel/kernel.js';
 export const builds = ['test-debug', 'test-release'] as const;
 export type Build = (typeof builds)[number];
 
-export const Code = { set: 1, del: 2, incr: 3, cas: 4, commit: 5, persist: 6, get: 16 } as const;
+export const Code = {
+  set: 1,
+  del: 2,
+  incr: 3,
+  cas: 4,
+  commit: 5,
+  persist: 6,
+  session: 7,
+  seq: 8,
+  fence: 9,
+  get: 16,
+} as const;
 export const Flag = { nx: 1, xx: 2, more: 4, ttl: 8, keep: 16 } as const;
 export const Run = { done: 0, noMemory: 2, malformed: 3, busy: 4 } as const;
 
@@ -39,6 +50,23 @@ export function setFor(key: string, value: string, ms: number, flags = 0): Buffe
 export function persist(key: string): Buffer {
   return operation(Code.persist, key);
 }
+/** SESSION; SESSION number; what stands before the command of a sequence. */
+export function session(number?: number): Buffer {
+  return operation(Code.session, number === undefined ? '' : u64Text(number));
+}
+export function seq(number: number, sequence: number, from = 0): Buffer {
+  return operation(Code.seq, u64Text(number), u64Text(sequence) + u64Text(from));
+}
+export function fence(): Buffer {
+  return operation(Code.fence, '');
+}
+
+function u64Text(number: number): string {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(number));
+  return bytes.toString('latin1');
+}
+
 export function del(...keys: string[]): Buffer {
   return Buffer.concat(keys.map((key, i) => operation(Code.del, key, '', i < keys.length - 1 ? Flag.more : 0)));
 }

@@ -109,6 +109,37 @@ describe('a follower that needs what the log has no more', () => {
     await allIsWell(cluster);
   });
 
+  it('reads nothing while it loads, not even for who is content with what is old', async () => {
+    const { cluster, leader, far } = await scene('stale', { large: true });
+    const keys = Array.from({ length: 40 }, (_, n) => `small${n}`);
+    await all(
+      cluster,
+      cluster.client(leader),
+      keys.map((key) => `SET ${key} ${key}`),
+    );
+    await fill(cluster, leader, true, 8);
+    await cluster.sleep(2_500);
+    const client = cluster.client(far);
+    expect(await client.ask('GET ready STALE')).toContain('"value":"1"');
+    // What is sent arrives at once, in the middle of what the node does at that moment.
+    const { network } = cluster.world;
+    const atOnce = { ...network.conditions, delayMs: [0, 0] as const, splitChance: 0, joinChance: 0 };
+    network.between(cluster.clients, far.host, atOnce);
+    const replies: (string | undefined)[] = [];
+    let sent = 0;
+    cluster.world.observe = () => {
+      const loading = told(far, 'in place of its log').length > 0 && told(far, 'loaded the snapshot').length === 0;
+      if (!loading || ++sent > 2) return;
+      const some = sent === 1 ? client : cluster.client(far);
+      for (const key of keys) some.send(`GET ${key} STALE`, (reply) => replies.push(reply));
+    };
+    cluster.heal();
+    await cluster.until(() => replies.length === 2 * keys.length);
+    cluster.world.observe = undefined;
+    for (const key of keys) expect(replies.filter((reply) => reply?.includes(`"value":"${key}"`)).length).toBe(2);
+    await allIsWell(cluster);
+  });
+
   it('is sent on from where it was when the link breaks', async () => {
     const { cluster, leader, far } = await scene('link', { large: true });
     cluster.world.network.conditions = { ...cluster.world.network.conditions, bytesPerMs };

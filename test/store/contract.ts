@@ -12,6 +12,7 @@ import { expiryContract } from './contract-expiry.js';
 import { limitContract } from './contract-limits.js';
 import { outcomeContract } from './contract-outcomes.js';
 import { protocolContract } from './contract-protocol.js';
+import { sessionContract } from './contract-sessions.js';
 import { snapshotContract } from './contract-snapshots.js';
 import { staleContract } from './contract-stale.js';
 import { transactionContract } from './contract-transactions.js';
@@ -33,6 +34,7 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     snapshotContract(make);
     expiryContract(make);
     staleContract(make);
+    sessionContract(make);
     configContract(make);
   });
 }

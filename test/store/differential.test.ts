@@ -55,6 +55,7 @@ class Session {
   step(): void {
     const { dice, pair } = this;
     if (pair.clients.length === 0) pair.open();
+    this.input.sessions.splice(0, this.input.sessions.length, ...pair.integers);
     if (pair.inSnapshot && dice.once(8)) this.snapshotSome();
     const choice = dice.below(100);
     if (choice < 40) this.send();
@@ -84,7 +85,7 @@ class Session {
   /** In the order of the entries, or not; once, or again. */
   private commitSome(): void {
     const { dice, pair } = this;
-    if (dice.once(6)) pair.logTime += dice.of(1, 5, 100, 2_000);
+    if (dice.once(6)) pair.logTime += dice.of(1, 5, 100, 2_000, 600_000);
     const entries = dice.once(12) ? [...pair.undecided].reverse() : [...pair.undecided];
     for (const entry of entries) {
       if (dice.once(12)) continue;
@@ -233,7 +234,10 @@ class Session {
       { key: 'members', value: members },
     ];
     const payload = configPayload(...settings.slice(dice.below(2), 1 + dice.below(2)));
-    pair.commitPayload(dice.once(3) ? input.damaged(payload) : payload, EntryType.config, `limit ${limit}`);
+    const damaged = dice.once(3) ? input.damaged(payload) : payload;
+    // No leader proposes a limit of 2^53 or more, and no snapshot could state it.
+    if (damaged.length === payload.length) damaged.fill(0, 23, 25);
+    pair.commitPayload(damaged, EntryType.config, `limit ${limit}`);
   }
 }
 

@@ -138,8 +138,17 @@ export class Pair {
         }
       },
     });
+    if (i === 0) for (const text of said.values()) this.noteIntegers(text);
     const clients = [...said].filter(([, text]) => text !== '').sort(([a], [b]) => a - b);
     return `${entries.join(' ')} ${JSON.stringify(clients)}`;
+  }
+
+  /** Integers that were replied lately: numbers of sessions are among them. */
+  readonly integers: number[] = [];
+
+  private noteIntegers(text: string): void {
+    for (const [, digits] of text.matchAll(/^\(integer\) (\d{2,6})$/gm)) this.integers.push(Number(digits));
+    this.integers.splice(0, Math.max(0, this.integers.length - 8));
   }
 
   seal(): void {

@@ -77,6 +77,35 @@ export function commit(checks: readonly Check[], ...operations: readonly Uint8Ar
   return join(u32(5, checks.length, body.length), body);
 }
 
+/** A number of a session or sequence, as a key's characters. */
+function number(value: number): string {
+  return Buffer.from(u64(BigInt(value))).toString('latin1');
+}
+
+/** SESSION without a number, or with one. */
+export const session = (of?: number) => operation(7, of === undefined ? '' : number(of));
+/** What stands in front of the operations of a sequenced command. */
+export const seq = (of: number, sequence: number, from = 0) =>
+  operation(8, number(of), join(u64(BigInt(sequence)), u64(BigInt(from))));
+export const fence = () => operation(9, '');
+
+/** The system record of a session: `answers` as bytes, in characters. */
+export function sessionRecord(
+  of: number,
+  lowest: number,
+  answers: string,
+  revision: number,
+  deadline: number,
+): ReferenceRecord {
+  return {
+    key: bytesOf(`s${number(of)}`),
+    value: bytesOf(number(lowest) + answers),
+    revision,
+    system: true,
+    deadline,
+  };
+}
+
 /** The payload of a data entry. */
 export function dataPayload(
   origin: TestOrigin,

@@ -56,6 +56,8 @@ const sequences = [
 /** Writes commands for one connection after the other. */
 export class RandomInput {
   readonly dice: Dice;
+  /** Numbers that may be those of sessions. */
+  readonly sessions: number[] = [];
   private readonly longest: number;
 
   /** `longest`: bytes of the longest keys and values. */
@@ -150,6 +152,11 @@ export class RandomInput {
       () => `CAS ${key} ${value} ${this.word(this.value())}`,
       () => dice.of('BEGIN', 'BEGIN', 'COMMIT', 'COMMIT', 'ROLLBACK'),
       () => dice.of('BEGIN', 'COMMIT', 'begin', 'commit'),
+      () => this.sessionLine(),
+      () => this.sequenced(`${dice.of('INCR', 'DEL', 'PERSIST', 'incr')} ${key}`),
+      () => this.sequenced(`SET ${key} ${value} ${dice.once(3) ? this.options() : ''}`),
+      () =>
+        this.sequenced(dice.of('COMMIT', 'COMMIT', 'commit', `CAS ${key} ${value} 1`, `DEL ${this.keys()}`, 'GET a')),
       () => this.list(),
       () => dice.of('PING', 'COUNT', 'HELP', 'HELP get', 'STATUS', 'MEMBERS'),
     );
@@ -178,6 +185,28 @@ export class RandomInput {
     return dice.of('KEYS', `KEYS ${prefix}`, `KEYS ${limit}`, `KEYS ${prefix} ${limit}`, `KEYS ${prefix} ${prefix}`);
   }
 
+  private sessionLine(): string {
+    const { dice } = this;
+    if (dice.once(2)) return this.name('SESSION');
+    return `SESSION ${dice.once(3) ? dice.of('0', 'x', '9007199254740991') : this.session()}`;
+  }
+
+  private session(): number {
+    return this.sessions.length === 0 ? this.dice.below(50) : this.dice.of(...this.sessions);
+  }
+
+  /** A number that has been given out often, and some that were not. */
+  private sequence(): number {
+    return this.dice.once(30) ? this.dice.below(1_000) : 1 + this.dice.below(this.dice.of(4, 20, 300));
+  }
+
+  private sequenced(command: string): string {
+    const { dice } = this;
+    const number = dice.once(30) ? dice.of('x', '0', '', '9007199254740992') : this.sequence();
+    const from = dice.once(4) ? ` FROM ${dice.once(8) ? this.sequence() : 1 + dice.below(Number(number) || 1)}` : '';
+    return `SEQ ${number}${from} ${command}`;
+  }
+
   private nonsense(): string {
     const { dice } = this;
     const half = this.line();
@@ -190,6 +219,7 @@ export class RandomInput {
       () => `${half}${dice.of('"', ' "', ' "a"b', ' "\\', ' "\\x"', ' "\\ud800"', ' "\\udcff', '\\')}`,
       () => `\t${half.replace(/ /g, dice.of('  ', '\t', ' \t'))} `,
       () => dice.of('GET', 'SET', 'CAS a b', 'HELP nonsense', 'HELP a b', 'ROLLBACK x', 'COMMIT x'),
+      () => dice.of('SEQ 1', 'SEQ 1 FROM 1', 'SEQ 1 FROM 1 x', 'SEQ 1 SEQ 2 DEL a', 'SESSION 1 2', 'SEQ 1 BEGIN'),
       () => `GET ${'x'.repeat(dice.below(2 * this.longest))}`,
     )();
   }
@@ -202,6 +232,16 @@ export class RandomInput {
   }
 
   private operation(withReads: boolean): Uint8Array {
+    const { dice } = this;
+    if (dice.once(12)) return dice.once(2) ? payloads.session() : payloads.session(Math.max(1, this.session()));
+    if (!dice.once(5)) return this.command(withReads);
+    const number = Math.max(1, this.sequence());
+    const from = dice.once(4) ? dice.below(number + 1) : 0;
+    const command = dice.once(5) ? payloads.fence() : this.command(false);
+    return payloads.join(payloads.seq(Math.max(1, this.session()), number, from), command);
+  }
+
+  private command(withReads: boolean): Uint8Array {
     const { dice } = this;
     const key = this.key();
     const revision = () => dice.of(0, 0, dice.below(200));

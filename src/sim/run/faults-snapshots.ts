@@ -12,9 +12,11 @@ const folder = '/data';
 /** A node stays away for so long at most, and its way back is watched for so long. */
 const awayMs = 10_000;
 const watchedMs = 5_000;
-/** While it is away, somebody writes so much, so often: else the logs would take their time. */
-const fillBytes = 6_000;
+/** While it is away, somebody writes so much, so often, to so many keys: else the logs would take their time. */
 const fillEveryMs = 100;
+const little = { bytes: 6_000, keys: ['junk'] };
+/** Enough for a snapshot of several chunks. */
+const much = { bytes: 60_000, keys: Array.from({ length: 12 }, (_, n) => `junk-${n}`) };
 const modes: readonly CrashMode[] = ['kill', 'tear', 'drop'];
 
 function files(node: SimNode, pattern: RegExp): string[] {
@@ -62,6 +64,7 @@ function leave(stage: Stage, random: SeededRandom, name: string, begin: Trap['be
   const segments = others.map((each) => new Set(files(each, /^wal-/)));
   const gone = (): boolean =>
     others.every((each, at) => files(each, /^wal-/).every((file) => !segments[at]!.has(file)));
+  const what = random.chance(0.4) ? much : little;
   let back = false;
   const comeBack = (): void => {
     if (back) return;
@@ -70,22 +73,27 @@ function leave(stage: Stage, random: SeededRandom, name: string, begin: Trap['be
     stage.letGo(node, name);
     stage.revive(node);
     spring(stage, random, name, begin(stage, node));
+    stage.world.schedule(watchedMs, undefined, 'tidy', () => write(stage, `DEL ${what.keys.join(' ')}`));
   };
-  fill(stage, () => back);
+  fill(stage, what, () => back);
   watch(stage, 20, awayMs, () => back || gone(), comeBack);
   // It stays away until the others have gone on, however short the fault was planned.
   return () => void stage.world.schedule(awayMs, undefined, 'come back', comeBack);
 }
 
 /** Somebody writes, through the leader where there is one. */
-function fill(stage: Stage, over: () => boolean): void {
-  if (over()) return;
+function write(stage: Stage, line: string): void {
   const node = stage.nodes.find((each) => stage.leads(each) && each.host.state === 'running');
-  if (node) {
-    const client = stage.cluster.client(node);
-    client.send(`SET junk ${'x'.repeat(fillBytes)}`, () => client.close());
-  }
-  stage.world.schedule(fillEveryMs, undefined, 'fill', () => fill(stage, over));
+  if (!node) return;
+  const client = stage.cluster.client(node);
+  client.send(line, () => client.close());
+}
+
+function fill(stage: Stage, what: typeof little, over: () => boolean, turn = 0): void {
+  if (over()) return;
+  const { bytes, keys } = what;
+  write(stage, `SET ${keys[turn % keys.length]} ${'x'.repeat(bytes)}`);
+  stage.world.schedule(fillEveryMs, undefined, 'fill', () => fill(stage, what, over, turn + 1));
 }
 
 function spring(stage: Stage, random: SeededRandom, name: string, prey: () => SimNode | undefined): void {
@@ -97,7 +105,8 @@ function spring(stage: Stage, random: SeededRandom, name: string, prey: () => Si
   watch(stage, 2, watchedMs, look, () => {
     const victim = caught;
     if (!victim?.host.up) return;
-    stage.world.schedule(random.between(0, 3), undefined, name, () => {
+    const later = random.chance(0.6) ? random.between(0, 3) : random.between(0, 200);
+    stage.world.schedule(later, undefined, name, () => {
       stage.count(name);
       stage.tell('fault', `${name}: node ${victim.id}`);
       stage.crash(victim, modes[random.integer(0, 2)]!);

@@ -15,6 +15,7 @@ import { Lists } from './lists.js';
 import { observerFor } from './observe.js';
 import type { Plan, PlannedFault } from './plan.js';
 import { Registers } from './registers.js';
+import { Retries } from './retries.js';
 import { Singles } from './singles.js';
 import { Stage } from './stage.js';
 import { textOf, type Works } from './worker.js';
@@ -25,6 +26,8 @@ const sliceMs = 20;
 /** More events than this in a slice are a storm: nodes keep each other busy with nothing. */
 const stormEvents = 20_000;
 /** Keys asked for at once. */
+/** Clients that send each command under a sequence until it is answered. */
+const retriers = 2;
 const readsAtOnce = 100;
 
 export interface RunReport {
@@ -56,6 +59,7 @@ class Run {
   readonly #registers: Registers;
   readonly #lists: Lists;
   readonly #singles: Singles;
+  readonly #retries: Retries;
   readonly #freshness: Freshness;
   readonly #tell: (who: string, what: string) => void;
   readonly #heals = new Set<() => void>();
@@ -89,6 +93,7 @@ class Run {
     this.#registers = new Registers(this.#works);
     this.#lists = new Lists(this.#works);
     this.#singles = new Singles(this.#works);
+    this.#retries = new Retries(this.#works);
     this.#freshness = new Freshness(this.#works);
   }
 
@@ -99,6 +104,7 @@ class Run {
     this.#registers.start(clients + 1);
     this.#lists.start(clients + 1);
     this.#singles.start(clients);
+    this.#retries.start(retriers);
     for (const fault of faults) this.#schedule(fault);
     await this.#go(ms);
     this.#endFaults();
@@ -240,6 +246,8 @@ class Run {
     for (const [key, value] of registers) this.#registers.final(key, value, now);
     const singles = await this.#read(this.#singles.keys);
     for (const [key, value] of singles) this.#singles.final(key, value);
+    const retries = await this.#read(this.#retries.keys);
+    for (const [key, value] of retries) this.#retries.final(key, value);
     this.#registers.judge();
     this.#lists.judge(await this.#read(this.#lists.keys));
   }
@@ -274,6 +282,7 @@ class Run {
       counts: {
         ...this.#works.counts,
         ...this.#lists.outcomes,
+        ...this.#retries.outcomes,
         ...this.#raft.counts,
         'fresh reads': this.#freshness.reads,
       },
