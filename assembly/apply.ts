@@ -67,6 +67,7 @@ import {
 } from './validate';
 import {
   appliedIndex,
+  findAt,
   findCurrent,
   newestApplied,
   newestHash,
@@ -127,10 +128,14 @@ const ORIGIN_KEY_BYTES: u32 = 17;
 const ORIGIN_PREFIX: u8 = 0x6f;
 const ORIGIN_VALUE_BYTES: u32 = 16;
 
-/** A record of a config entry: two lengths, `limit`, a u64, padding. */
-const CONFIG_RECORD: u32 = 24;
+/** A record of a config entry begins with the lengths of key and value. Keys are compared as numbers: `limit`, `members`. */
+const CONFIG_HEAD: u32 = 8;
+const MOST_CONFIG_RECORDS: u32 = 16;
 const LIMIT_KEY: u64 = 0x74696d696c;
 const LIMIT_KEY_BYTES: u32 = 5;
+const MEMBERS_KEY: u64 = 0x737265626d656d;
+const MEMBERS_KEY_BYTES: u32 = 7;
+const MOST_MEMBERS_BYTES: u32 = 65536;
 
 const NONE: u32 = 0;
 const JUDGING: u32 = 1;
@@ -165,6 +170,8 @@ const REMOVAL_UNITS: i32 = 2;
 const REMOVAL_PAGES: u64 = 192;
 /** System records, which are not counted with the operations: so many more classes may begin a page. */
 const SYSTEM_CLASSES: u64 = 2;
+/** Pages for the records of a config entry, each as large as it may be. */
+const CONFIG_PAGES: u64 = 2 * MOST_CONFIG_RECORDS;
 
 // @ts-ignore: decorator
 @inline
@@ -399,7 +406,8 @@ function carryOut(left: i32): i32 {
 function makeRoom(removals: bool): u32 {
   const operations = validOperations();
   const records = (validBytes() * 3) >> 17;
-  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES + (removals ? REMOVAL_PAGES : 0);
+  const more = (removals ? REMOVAL_PAGES : 0) + (get(AP_DOES) == TYPE_CONFIG ? CONFIG_PAGES : 0);
+  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES + more;
   const need = pages + <u64>growthPages(operations + 2);
   if (need >= 65536) return NO_MEMORY;
   if (!compacting() && reserve(<u32>need)) return DONE;
@@ -440,26 +448,53 @@ function putSystem(hash: u64, key: u32, keyLen: u32, value: u32, valueLen: u32, 
   putRecord(hash, slot, record);
 }
 
-/** Whether the named number of records ends exactly at the payload's end and each is a limit. */
+/** Whether the named number of records ends exactly at the payload's end and each is a known key with a value of its size. */
 function validConfig(payload: u32, bytes: u32): bool {
-  if (bytes < 4 || <u64>load<u32>(payload) * CONFIG_RECORD + 4 != <u64>bytes) return false;
-  for (let at = payload + 4; at < payload + bytes; at += CONFIG_RECORD) {
-    if (load<u32>(at) != LIMIT_KEY_BYTES || load<u32>(at, 4) != 8) return false;
-    if ((load<u64>(at, 8) & 0xff_ffff_ffff) != LIMIT_KEY) return false;
+  if (bytes < 4 || load<u32>(payload) > MOST_CONFIG_RECORDS) return false;
+  const end = payload + bytes;
+  let at = payload + 4;
+  for (let left = load<u32>(payload); left > 0; left--) {
+    if (end - at < CONFIG_HEAD) return false;
+    const keyLen = load<u32>(at);
+    const valueLen = load<u32>(at, 4);
+    // Both are small once the key is known to be one of two.
+    if (end - at - CONFIG_HEAD < MEMBERS_KEY_BYTES || !goodSetting(at + CONFIG_HEAD, keyLen, valueLen)) return false;
+    const length = CONFIG_HEAD + pad4(keyLen + valueLen);
+    if (end - at < length) return false;
+    at += length;
   }
-  return true;
+  return at == end;
+}
+
+/** Whether a config entry may set this key to a value of this length; there are 7 bytes or more at `key`. */
+function goodSetting(key: u32, keyLen: u32, valueLen: u32): bool {
+  if (isKey(key, keyLen, LIMIT_KEY, LIMIT_KEY_BYTES)) return valueLen == 8;
+  return isKey(key, keyLen, MEMBERS_KEY, MEMBERS_KEY_BYTES) && valueLen <= MOST_MEMBERS_BYTES;
+}
+
+/** Compares a key with one of fewer than 8 bytes. */
+function isKey(key: u32, keyLen: u32, word: u64, wordLen: u32): bool {
+  return keyLen == wordLen && (load<u64>(key) & ((<u64>1 << (wordLen << 3)) - 1)) == word;
 }
 
 function configure(payload: u32): void {
   const records = load<u32>(payload);
   if (records == 0) return;
   const revision = nextRevision();
+  let at = payload + 4;
   for (let i: u32 = 0; i < records; i++) {
-    const key = payload + 4 + i * CONFIG_RECORD + 8;
-    const value = key + LIMIT_KEY_BYTES;
-    putSystem(hashKey(key, LIMIT_KEY_BYTES), key, LIMIT_KEY_BYTES, value, 8, revision);
-    setLogicalLimit(load<u64>(value));
+    const key = at + CONFIG_HEAD;
+    const keyLen = load<u32>(at);
+    const valueLen = load<u32>(at, 4);
+    putSystem(hashKey(key, keyLen), key, keyLen, key + keyLen, valueLen, revision);
+    if (keyLen == LIMIT_KEY_BYTES) setLogicalLimit(load<u64>(key, LIMIT_KEY_BYTES));
+    at = key + pad4(keyLen + valueLen);
   }
+}
+
+/** The published system record of a key; 0: none. */
+export function systemRecord(key: u32, keyLen: u32): u32 {
+  return findAt(key, keyLen, 1, published(), 0);
 }
 
 // ---- run
@@ -527,7 +562,8 @@ export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32, deadline:
   if (isSessionKey(key, keyLen)) return deadline != 0 && goodSession(key, key + keyLen, valueLen);
   if (deadline != 0) return false;
   if (keyLen == ORIGIN_KEY_BYTES && load<u8>(key) == ORIGIN_PREFIX) return valueLen == ORIGIN_VALUE_BYTES;
-  if (keyLen == LIMIT_KEY_BYTES && (load<u64>(key) & 0xff_ffff_ffff) == LIMIT_KEY) return valueLen == 8;
+  if (isKey(key, keyLen, LIMIT_KEY, LIMIT_KEY_BYTES)) return valueLen == 8;
+  if (isKey(key, keyLen, MEMBERS_KEY, MEMBERS_KEY_BYTES)) return valueLen <= MOST_MEMBERS_BYTES;
   return true;
 }
 

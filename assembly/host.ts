@@ -11,9 +11,10 @@
  * ARGS after `dumpRecord`:            0  u32 key   4  u32 its length   8  u32 value   12  u32 its length   16  f64 revision
  *                                    24  f64 deadline, 0: none
  * ARGS after `runBatch`:              0  u32 address of the replies    4  u32 bytes
+ * ARGS for `systemValue`:             0  the key      after it:        0  u32 address of the value
  * ```
  */
-import { apply, run, setOrigin } from './apply';
+import { apply, run, setOrigin, systemRecord } from './apply';
 import { connWakeWaiting, IS_CLOSED, IS_OPEN } from './conn';
 import { entryReset, PAYLOAD_HEADER, payloadCrc, payloadHeader, ROOM, sealEntry } from './encode';
 import {
@@ -177,4 +178,12 @@ export function runBatch(operations: u32, bytes: u32): u32 {
   store<u32>(ARGS_BASE, <u32>(outputAt() - start), 4);
   resultDrop(start);
   return 0;
+}
+
+/** The published value of the system record whose key stands at ARGS: its length, or -1. */
+export function systemValue(keyLen: u32): i32 {
+  const record = systemRecord(ARGS_BASE, keyLen);
+  if (record == 0) return -1;
+  store<u32>(ARGS_BASE, recValue(record));
+  return recValueLen(record);
 }

@@ -46,6 +46,7 @@ export {
   ready,
   runBatch,
   seal,
+  systemValue,
 } from './host';
 export { ingest, staged, stagedFin, stagingMost, stagingRoom } from './ingest';
 export { outputNext } from './output';

@@ -1,7 +1,7 @@
 /** `distributed`: one node, from its start to its end. */
 import { isLoopback, parseAddress } from '../client/address.js';
 import { realEnv } from '../env/real.js';
-import { startNode } from '../node/main.js';
+import { RemovedError, startNode } from '../node/main.js';
 import type { LogLevel, NodeOptions } from '../node/options.js';
 import { logToStderr, tell } from './report.js';
 import { onSignals } from './signals.js';
@@ -26,7 +26,7 @@ export async function runNode(options: NodeCommandOptions): Promise<number> {
   const reason = await Promise.race([stopRequested, node.failed]);
   if (reason instanceof Error) {
     tell(reason.message);
-    return 1;
+    return reason instanceof RemovedError ? 0 : 1;
   }
   log('info', `stopping: ${reason}`);
   const late = setTimeout(() => {

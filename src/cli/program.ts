@@ -18,6 +18,7 @@ import {
   parseAddress,
 } from '../client/address.js';
 import { defaultNodeOptions, type LogLevel, type PeerAddress, type ReadMode, readModes } from '../node/options.js';
+import type { ClusterRequest } from '../protocol/cluster.js';
 import { connectionLimit } from './descriptors.js';
 import { CliError, logLevels, tell } from './report.js';
 import * as values from './values.js';
@@ -93,6 +94,7 @@ function makeProgram(finish: (code: number) => void): Command {
   addUp(program, finish);
   addCli(program, finish);
   addStatus(program, finish);
+  addCluster(program, finish);
   addBench(program);
   // Last: its own leave to have excess arguments (which it names better) is not passed on to the others.
   addNode(program, finish);
@@ -107,6 +109,8 @@ interface NodeFlags {
   readonly port: number;
   readonly dataDir?: string;
   readonly peers?: readonly PeerAddress[];
+  readonly join?: readonly string[];
+  readonly firstNode: string;
   readonly store: 'wasm' | 'js';
   readonly requestTimeout: number;
   readonly heartbeat: number;
@@ -122,11 +126,14 @@ interface NodeFlags {
 const nodeHelp = `
 Examples:
   distributed                                  a cluster of one on 127.0.0.1:8080
+  distributed --id 2 --port 8081 --join 127.0.0.1:8080
+                                               joins it: a learner first, a voter by itself
   distributed --id 2 --port 8081 --peers 1=127.0.0.1:8080,2=127.0.0.1:8081,3=127.0.0.1:8082
                                                one of three; the same --peers on all of them
   distributed up                               three nodes on this machine and the CLI
   printf 'SET a b\\nGET a\\n' | distributed cli  commands from a script
   distributed status                           how the members are
+  distributed cluster remove 2                 takes a member out
 
 How reads are answered (--read):
   quorum  the leader asks a majority whether it still leads: linearizable, whatever clocks do
@@ -138,10 +145,13 @@ How reads are answered (--read):
 
 A node prints one line on standard output when it serves, its log goes to standard error.
 SIGTERM and SIGINT stop it in good order. Its state is in the data folder; the folder, not the
-flags, says which cluster it belongs to once it does.
+flags, says which cluster it belongs to once it does. A node with an empty folder that is not node 1
+and is given neither --join nor --peers asks 127.0.0.1:8080, for 10 s. One whose folder was lost is
+started as before, and replaces itself. A node that is removed stops by itself, and says so.
 
 Each flag can be given by its environment variable; the flag wins.
-Exit codes: 0 stopped as told; 1 an error, told in one line; 2 a wrong use of the program.
+Exit codes: 0 stopped as told, or removed from its cluster; 1 an error, told in one line; 2 a wrong
+use of the program.
 'distributed help COMMAND' tells more of a command.`;
 
 function addNode(program: Command, finish: (code: number) => void): void {
@@ -156,6 +166,18 @@ function addNode(program: Command, finish: (code: number) => void): void {
     )
     .addOption(flag('--data-dir <folder>', 'where the state is kept (default: data/node-<id>)'))
     .addOption(flag('--peers <list>', 'all members, this one too: 1=host:port,2=host:port,…').argParser(values.peers))
+    .addOption(
+      flag('--join <list>', 'members of a cluster to join, with an empty folder: host:port,…').argParser(
+        values.joinList,
+      ),
+    )
+    .addOption(
+      new Option('--first-node <address>', 'whom to ask without --join')
+        .env('DISTRIBUTED_FIRST_NODE')
+        .argParser((text) => formatAddress(values.address(text)))
+        .default(defaults.firstNode)
+        .hideHelp(),
+    )
     .addOption(storeFlag())
     .addOption(
       flag('--request-timeout <time>', 'how long a command waits for a majority')
@@ -240,6 +262,7 @@ function nodeOptions(flags: NodeFlags) {
       `--election must begin at ${2 * heartbeat} or more, twice --heartbeat, not at ${election[0]}`,
       2,
     );
+  if (peers && flags.join) throw new CliError('--peers begins a cluster, --join enters one; pass one of them', 2);
   if (peers) checkPeers(peers, id, port);
   return {
     id,
@@ -248,6 +271,8 @@ function nodeOptions(flags: NodeFlags) {
     port,
     dataDir: flags.dataDir ?? join('data', `node-${id}`),
     peers,
+    join: flags.join,
+    firstNode: flags.firstNode,
     store: flags.store,
     requestTimeoutMs: flags.requestTimeout,
     heartbeatMs: heartbeat,
@@ -389,6 +414,68 @@ function addStatus(program: Command, finish: (code: number) => void): void {
       const addresses = given.length > 0 ? given : defaultAddresses();
       finish(await runStatus(addresses, flags.json === true, (text) => process.stdout.write(text), tell));
     });
+}
+
+// ── The membership ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+const clusterHelp = `
+Each command asks a node that --at names, and is carried out by the leader, wherever that is.
+
+Examples:
+  distributed cluster status
+  distributed cluster remove 3 --at 127.0.0.1:8080
+  distributed cluster transfer 2
+
+A node joins with 'distributed --id 4 --port 8083 --join 127.0.0.1:8080'. Once it has caught up it is a
+voter, by itself.
+Exit codes: 0 done; 1 refused, or nobody could be asked; 2 a wrong use of the program.`;
+
+interface ClusterFlags {
+  readonly at?: readonly Address[];
+  readonly json?: boolean;
+}
+
+function addCluster(program: Command, finish: (code: number) => void): void {
+  const cluster = program
+    .command('cluster')
+    .summary('add and remove members, hand leadership over')
+    .description('Shows and changes who belongs to a cluster.')
+    .addHelpText('after', clusterHelp);
+  const at = () => new Option('--at <list>', nodesToTry).argParser(values.addressList).env('DISTRIBUTED_AT');
+  const id = values.integer(1, 65_535);
+  const act = async (flags: ClusterFlags, request: ClusterRequest): Promise<void> => {
+    const { runCluster } = await import('./cluster.js');
+    finish(await runCluster(flags.at ?? defaultAddresses(), request, flags.json === true));
+  };
+  cluster
+    .command('status')
+    .description('Shows the members, those that are invited or were removed among them, as the leader knows them.')
+    .addOption(at())
+    .option('--json', 'print JSON')
+    .action((flags: ClusterFlags) => act(flags, { request: 'status' }));
+  cluster
+    .command('add')
+    .description('Invites a node: also one whose id was removed before may join then. Prints how to start it.')
+    .argument('<id>', 'its --id', id)
+    .argument('<address>', 'host:port at which the members will reach it', values.address)
+    .addOption(at())
+    .action((n: number, address: Address, flags: ClusterFlags) =>
+      act(flags, { request: 'add', id: n, address: formatAddress(address) }),
+    );
+  cluster
+    .command('remove')
+    .description('Takes a member out: its node stops by itself, and its id may not join again unless it is added.')
+    .argument('<id>', 'number of the member', id)
+    .addOption(at())
+    .action((n: number, flags: ClusterFlags) => act(flags, { request: 'remove', id: n }));
+  cluster
+    .command('transfer')
+    .description('Hands leadership over to a voter; without an id, to the one that is best prepared.')
+    .argument('[id]', 'number of the voter', id)
+    .addOption(at())
+    .action((to: number | undefined, flags: ClusterFlags) =>
+      act(flags, to === undefined ? { request: 'transfer' } : { request: 'transfer', to }),
+    );
 }
 
 // ── Benchmarks ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -168,6 +168,10 @@ export class Supervisor {
       this.#failed(new CliError(`node ${member.id} cannot start: ${member.lastWord || how}`));
       return;
     }
+    if (/^node \d+ stops: /.test(member.lastWord)) {
+      this.#options.log(`node ${member.id} is not started again`);
+      return;
+    }
     if (performance.now() - member.startedMs > stableMs) member.pauseMs = firstPauseMs;
     this.#options.log(`node ${member.id} died (${how}); starting it again in ${member.pauseMs / 1000} s`);
     member.timer = setTimeout(() => this.#spawn(member), member.pauseMs);

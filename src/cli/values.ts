@@ -1,6 +1,6 @@
 /** Values of flags and environment variables: each reader throws InvalidArgumentError with what would be right. */
 import { InvalidArgumentError } from 'commander';
-import { type Address, AddressError, parseAddress } from '../client/address.js';
+import { type Address, AddressError, formatAddress, parseAddress } from '../client/address.js';
 import type { PeerAddress } from '../node/options.js';
 
 /** A whole number in a range. */
@@ -93,6 +93,16 @@ export function address(text: string): Address {
 /** Any number of host:port, for an argument that may be repeated. */
 export function addresses(text: string, previous: readonly Address[] | undefined): readonly Address[] {
   return [...(previous ?? []), address(text)];
+}
+
+/** `127.0.0.1:8080,127.0.0.1:8081`. */
+export function addressList(text: string): readonly Address[] {
+  return text.split(',').map((one) => address(one.trim()));
+}
+
+/** The same as texts. */
+export function joinList(text: string): readonly string[] {
+  return addressList(text).map(formatAddress);
 }
 
 /** `1=127.0.0.1:8080,2=127.0.0.1:8081`: every id and every address once. */

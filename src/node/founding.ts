@@ -1,19 +1,21 @@
 /**
- * Who belongs to the cluster: first start, and the judgement of every hello.
+ * How a folder comes to belong to a cluster: first start, and the judgement of every hello until then. Who counts once it
+ * does is the roster's to say (roster.ts).
  *
  * A folder's identity is durable before its first hello. When all members of `--peers` answer that they are empty, the lowest
  * id makes the founding record durable (cluster id; every id, address and folder identity), then says it in its hellos. An empty node
  * whose identity is listed adopts the record durably, from any holder, at any time, before it votes.
  *
  * Invariants: a folder has at most one founding record, and it never changes; a node that has none neither votes nor
- * acknowledges; a hello whose folder identity the record does not list counts for nothing. An identity missing from the record
- * is a folder that was lost or never belonged: its node has forgotten votes and acknowledgements, and letting it in would let
- * a majority forget a write.
+ * acknowledges. A node that finds its address in the record of others with another folder identity has lost its folder, and with it
+ * its votes and acknowledgements: letting it in would let a majority forget a write. It asks to be replaced instead (joining.ts).
  */
 import type { Random } from '../env/env.js';
 import type { Founding, Log } from '../log/types.js';
 import type { Hello } from '../transport/types.js';
+import { sameIdentity } from './members.js';
 import type { PeerAddress } from './options.js';
+import type { Roster } from './roster.js';
 
 export interface FoundingHost {
   readonly id: number;
@@ -22,15 +24,20 @@ export interface FoundingHost {
   readonly peers: readonly PeerAddress[] | undefined;
   readonly log: Log;
   readonly random: Random;
+  readonly roster: Pick<Roster, 'judge'>;
+  /** Whether it asks to join a cluster: no record is made or adopted but the one that it is answered. */
+  joining(): boolean;
+  /** As long as it asks: a member of some cluster has dialled this node, or was dialled by it. */
+  heardOf(address: string): void;
   /** The record is durable here now. */
   founded(founding: Founding): void;
-  /** This folder can never belong to the cluster: the node must stop. */
-  lost(reason: string): void;
+  /** The members know this node with another folder; `members`: where to ask that this one take its place. */
+  lost(reason: string, members: readonly string[]): void;
   /** The record could not be made durable: the node must stop, for its log is closed to everything from now on. */
   failed(error: Error): void;
 }
 
-export class Membership {
+export class FirstStart {
   readonly #host: FoundingHost;
   /** Members that said that they are empty, with the identity they said it with. */
   readonly #empty = new Map<number, Uint8Array>();
@@ -61,19 +68,13 @@ export class Membership {
   }
 
   #judgeMembership(hello: Hello): string | undefined {
-    const own = this.founding;
-    if (own) return this.#judgeByRecord(own, hello);
+    if (this.founding) return this.#host.roster.judge(hello);
+    if (this.#host.joining()) {
+      if (hello.founding) this.#host.heardOf(hello.address);
+      return `node ${this.#host.id} has asked to join the cluster, and has no answer yet`;
+    }
     if (hello.founding) return this.#adopt(hello.founding, hello);
     return this.#noteEmpty(hello);
-  }
-
-  #judgeByRecord(own: Founding, hello: Hello): string | undefined {
-    if (hello.founding && !equalBytes(hello.founding.clusterId, own.clusterId))
-      return `node ${hello.id} at ${hello.address} belongs to another cluster`;
-    const member = own.members.find((m) => m.id === hello.id);
-    if (!member) return `the cluster has no member ${hello.id}`;
-    if (equalBytes(member.identity, hello.identity)) return undefined;
-    return `the data folder of node ${hello.id} is not the one that joined the cluster; if the folder was lost, put it back: a new one cannot take its place`;
   }
 
   /** This node is empty and hears of a cluster. */
@@ -83,12 +84,12 @@ export class Membership {
     if (ids.size !== founding.members.length || ids.has(0))
       return `the founding record of node ${hello.id} lists ids twice, or 0: ${describe(founding.members)}`;
     const listed = founding.members.find((m) => m.id === id);
-    if (listed && equalBytes(listed.identity, log.folder.identity)) {
+    if (listed && sameIdentity(listed.identity, log.folder.identity)) {
       return this.#makeDurable(founding) ? undefined : `node ${id} could not write the founding record`;
     }
     if (listed?.address === address || founding.members.some((m) => m.address === address)) {
-      const reason = `the data folder is new, but the cluster of node ${hello.id} at ${hello.address} knows node ${id} at ${address} with another folder: it was lost or replaced; put the old folder back`;
-      this.#host.lost(reason);
+      const reason = `the data folder is new, but the cluster of node ${hello.id} at ${hello.address} knows node ${id} at ${address} with another one`;
+      this.#host.lost(reason, [hello.address, ...founding.members.map((m) => m.address)]);
     }
     return `node ${id} is not a member of the cluster of node ${hello.id}`;
   }
@@ -125,7 +126,7 @@ export class Membership {
   /** A cluster of one founds itself, unless it has learned meanwhile that it belongs elsewhere. */
   foundAlone(): void {
     const { id, address, log } = this.#host;
-    if (this.founding) return;
+    if (this.founding || this.#host.joining()) return;
     this.#found([{ id, address, identity: log.folder.identity }]);
   }
 
@@ -135,6 +136,11 @@ export class Membership {
       members: [...members].sort((a, b) => a.id - b.id),
     };
     this.#makeDurable(founding);
+  }
+
+  /** The cluster that was asked has let this node in. */
+  joined(founding: Founding): void {
+    if (!this.founding) this.#makeDurable(founding);
   }
 
   #makeDurable(founding: Founding): boolean {
@@ -161,8 +167,4 @@ export function describe(peers: readonly PeerAddress[]): string {
 export function samePeers(a: readonly PeerAddress[], b: readonly PeerAddress[]): boolean {
   const sorted = (peers: readonly PeerAddress[]) => describe([...peers].sort((x, y) => x.id - y.id));
   return sorted(a) === sorted(b);
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -3,20 +3,29 @@ import type { Env, Listener, Socket } from '../env/env.js';
 import { ListenError } from '../env/env.js';
 import { openLog } from '../log/log.js';
 import { type Crc32c, type Founding, type Log, LogError } from '../log/types.js';
+import { tryStatus } from '../protocol/cluster.js';
 import { crc32c } from '../store/crc32c.js';
 import type { Store, StoreOptions } from '../store/store.js';
 import { createTransport } from '../transport/transport.js';
 import type { Transport } from '../transport/types.js';
-import { describe, Membership, samePeers } from './founding.js';
+import { askNode } from './ask.js';
+import { describe, FirstStart, samePeers } from './founding.js';
+import { Joining } from './joining.js';
+import { takesPart } from './members.js';
 import { Node } from './node.js';
-import { joinAddress, NodeError, type NodeOptions, splitAddress } from './options.js';
+import { isLoopback, joinAddress, NodeError, type NodeOptions, RemovedError, splitAddress } from './options.js';
 import { restoreAll } from './restore.js';
+import { Roster, scanMembers } from './roster.js';
 
 export type { NodeOptions } from './options.js';
-export { defaultNodeOptions, NodeError } from './options.js';
+export { defaultNodeOptions, NodeError, RemovedError } from './options.js';
 
 /** A cluster of one listens this long for members that know its address before it founds itself. */
 const foundAloneAfterMs = 1_000;
+/** A node that was told nothing gives up when the first node has not answered for so long. */
+const implicitJoinMs = 10_000;
+/** A member that has refused this node has so long to say why. */
+const askMs = 5_000;
 /** What is under way when the node is told to stop may take this long to finish. */
 const graceMs = 2_000;
 /** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
@@ -68,7 +77,8 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
     });
     checksum = store.crc32c;
     await restoreAll(store, log, env.timers);
-    const run = new Run(env, options, log, store, nonce, listener);
+    const settings = await scanMembers(log, env.timers);
+    const run = new Run({ env, options, log, store, nonce, listener, settings });
     accept = (socket) => run.accept(socket);
     for (const socket of waiting) {
       run.accept(socket);
@@ -103,12 +113,24 @@ async function listen(env: Env, options: NodeOptions, accept: (socket: Socket) =
   }
 }
 
+/** Whom an empty node asks to be let into a cluster; undefined: nobody, for it founds one. */
+function whomToJoin({ id, host, peers, join, firstNode }: NodeOptions): readonly string[] | undefined {
+  if (join || peers || id === 1) return join;
+  return isLoopback(host) ? [firstNode] : undefined;
+}
+
+/** An empty node has to know where it belongs. */
+function checkFirstStart(options: NodeOptions): void {
+  const { id, dataDir, peers } = options;
+  if (peers || id === 1 || whomToJoin(options)) return;
+  throw new NodeError(
+    `node ${id} has no data folder yet (${dataDir}), and only node 1 begins a cluster of one; pass --join with the address of a member, or --peers with all members`,
+  );
+}
+
 async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<Log> {
-  const { dataDir, peers, id } = options;
-  if (!peers && id !== 1 && !env.disk.exists(dataDir))
-    throw new NodeError(
-      `node ${id} has no data folder yet (${dataDir}), and only node 1 begins a cluster of one; pass --peers with all members, such as --peers 1=127.0.0.1:8080,${id}=${options.host}:${options.port}`,
-    );
+  const { dataDir, id } = options;
+  if (!env.disk.exists(dataDir)) checkFirstStart(options);
   try {
     const log = await openLog({
       disk: env.disk,
@@ -137,7 +159,8 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
 }
 
 /** Whether a damaged folder can be repaired from other members. A founding record that is lost says nothing. */
-function hasOthers({ id, peers }: NodeOptions, founding: Founding | undefined): boolean {
+function hasOthers({ id, peers, join }: NodeOptions, founding: Founding | undefined): boolean {
+  if (join) return true;
   const members = founding?.members ?? peers ?? [];
   return members.some((member) => member.id !== id);
 }
@@ -148,53 +171,60 @@ function segmentBytes(snapshotLogBytes: number): number {
   return Math.min(Math.max(wanted, segmentSizes[0]), segmentSizes[1]);
 }
 
-/** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */
-function ownAddress(options: NodeOptions, founding: Founding | undefined, port: number): string {
-  const { id, peers, host, publicHost } = options;
-  const alone = founding?.members.length === 1;
-  const members = founding && !alone ? founding.members : alone && peers?.length !== 1 ? undefined : peers;
-  return members?.find((m) => m.id === id)?.address ?? joinAddress(publicHost ?? host, port);
+interface RunParts {
+  readonly env: Env;
+  readonly options: NodeOptions;
+  readonly log: Log;
+  readonly store: Store;
+  readonly nonce: number;
+  readonly listener: Listener;
+  /** What the log holds of the members. */
+  readonly settings: Awaited<ReturnType<typeof scanMembers>>;
 }
 
 class Run implements RunningNode {
   readonly address: string;
   readonly listens: string;
   readonly failed: Promise<Error>;
+  readonly #parts: RunParts;
   readonly #env: Env;
   readonly #options: NodeOptions;
   readonly #log: Log;
-  readonly #listener: Listener;
-  readonly #membership: Membership;
+  readonly #roster: Roster;
+  readonly #firstStart: FirstStart;
   readonly #node: Node;
-  readonly #nonce: number;
-  readonly #crc32c: Crc32c;
   #transport: Transport;
+  #joining: Joining | undefined;
+  /** Where the members are, as the cluster said when it let this node in: until its log says so. */
+  #introduced: readonly { readonly id: number; readonly address: string }[] = [];
+  #connecting = false;
   #stopping: Promise<void> | undefined;
   #fail: (error: Error) => void = () => {};
 
-  constructor(env: Env, options: NodeOptions, log: Log, store: Store, nonce: number, listener: Listener) {
+  constructor(parts: RunParts) {
+    const { env, options, log, store, listener } = parts;
+    this.#parts = parts;
     this.#env = env;
     this.#options = options;
     this.#log = log;
-    this.#listener = listener;
-    this.address = ownAddress(options, log.founding, listener.port);
+    this.#roster = new Roster(
+      {
+        id: options.id,
+        log,
+        store,
+        timers: env.timers,
+        changed: () => this.#connectSoon(),
+        review: () => this.#transport.review(),
+      },
+      parts.settings,
+    );
+    this.address = this.#ownAddress(listener.port);
     this.listens = joinAddress(options.host, listener.port);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
-    this.#nonce = nonce;
-    this.#crc32c = store.crc32c;
     this.#checkFolder();
-    this.#membership = new Membership({
-      id: options.id,
-      address: this.address,
-      peers: options.peers,
-      log,
-      random: env.random,
-      founded: (founding) => this.#founded(founding),
-      lost: (reason) => this.#node.fail(new NodeError(reason)),
-      failed: (error) => this.#node.fail(error),
-    });
+    this.#firstStart = this.#makeFirstStart();
     this.#transport = this.#makeTransport();
     this.#node = new Node({
       env,
@@ -202,56 +232,157 @@ class Run implements RunningNode {
       address: this.address,
       store,
       log,
+      roster: this.#roster,
       transport: () => this.#transport,
       fail: (error) => this.#failed(error),
     });
     this.#begin();
   }
 
+  #makeFirstStart(): FirstStart {
+    const { options } = this.#parts;
+    return new FirstStart({
+      id: options.id,
+      address: this.address,
+      peers: options.peers,
+      log: this.#log,
+      random: this.#env.random,
+      roster: this.#roster,
+      joining: () => this.#joining !== undefined,
+      heardOf: (address) => {
+        if (!options.join) this.#joining?.also(address);
+      },
+      founded: (founding) => this.#founded(founding),
+      lost: (reason, members) => this.#lost(reason, members),
+      failed: (error) => this.#node.fail(error),
+    });
+  }
+
+  /** What the members call this node, which may listen on more than that. A cluster of one goes where it is started. */
+  #ownAddress(port: number): string {
+    const { id, peers, host, publicHost } = this.#options;
+    const here = this.#roster.members.filter(takesPart);
+    const alone = here.length === 1 && this.#roster.own !== undefined;
+    const known = alone ? undefined : this.#roster.own;
+    const told = !this.#log.founding || peers?.length === 1 ? peers?.find((m) => m.id === id) : undefined;
+    return known?.address ?? told?.address ?? joinAddress(publicHost ?? host, port);
+  }
+
   #checkFolder(): void {
-    const { founding } = this.#log;
-    const { id, peers, log } = this.#options;
-    if (!founding) {
-      if (!peers && id !== 1)
-        throw new NodeError(`node ${id} belongs to no cluster yet; pass --peers with all members`);
+    const { id, peers, join, log } = this.#options;
+    if (!this.#log.founding) {
+      checkFirstStart(this.#options);
       return;
     }
-    if (peers && !samePeers(peers, founding.members) && Math.max(peers.length, founding.members.length) > 1)
-      log('warn', `--peers is ignored: the data folder says ${describe(founding.members)}`);
-    const own = founding.members.find((m) => m.id === id);
-    if (founding.members.length > 1 && own && splitAddress(own.address).port !== this.#listener.port)
+    const here = this.#roster.members.filter(takesPart);
+    if (peers && !samePeers(peers, here) && Math.max(peers.length, here.length) > 1)
+      log('warn', `--peers is ignored: the data folder says ${describe(here)}`);
+    if (join) log('warn', '--join is ignored: the data folder belongs to a cluster already');
+    const { own } = this.#roster;
+    const { port } = this.#parts.listener;
+    if (here.length > 1 && own && splitAddress(own.address).port !== port)
       throw new NodeError(
-        `the cluster knows node ${id} at ${own.address}; start it with --port ${splitAddress(own.address).port}, not ${this.#listener.port}`,
+        `the cluster knows node ${id} at ${own.address}; start it with --port ${splitAddress(own.address).port}, not ${port}`,
       );
   }
 
   #begin(): void {
-    const { founding } = this.#log;
-    if (founding) {
+    if (this.#log.founding) {
       this.#node.begin();
-      this.#transport.connect(founding.members.filter((m) => m.id !== this.#options.id));
       return;
     }
-    const { peers } = this.#options;
-    if (peers && peers.length > 1) {
-      const others = peers.filter((p) => p.id !== this.#options.id);
-      const { log } = this.#options;
+    const { peers, join, id, log } = this.#options;
+    const whom = whomToJoin(this.#options);
+    if (whom) {
+      if (!join) log('info', `node ${id} was not told where it belongs: it asks ${whom.join(', ')}, as with --join`);
+      this.#join(whom, join ? undefined : implicitJoinMs);
+    } else if (peers && peers.length > 1) {
+      const others = peers.filter((p) => p.id !== id);
       if (peers.length === 2) log('warn', 'a cluster of two stops when either node does; three go on without any one');
       log('info', `waits for all of ${describe(others)} before the cluster begins`);
       this.#transport.connect(others);
-    } else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#membership.foundAlone());
+    } else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#firstStart.foundAlone());
+  }
+
+  /** Asks to be let into a cluster. `giveUpMs`: as of Joining. */
+  #join(addresses: readonly string[], giveUpMs: number | undefined): void {
+    const { id, log } = this.#options;
+    this.#joining ??= new Joining(
+      {
+        env: this.#env,
+        id,
+        address: this.address,
+        identity: this.#log.folder.identity,
+        giveUpMs,
+        log,
+        joined: (founding, members) => {
+          this.#joining = undefined;
+          this.#introduced = members;
+          this.#firstStart.joined(founding);
+        },
+        refused: (reason) => {
+          const hint = giveUpMs === undefined ? '' : '; pass --join with the address of a member, or --peers with all';
+          this.#node.fail(new NodeError(`${reason}${hint}`));
+        },
+      },
+      addresses,
+    );
+  }
+
+  /** The members know this node with another folder: this one has to take its place. */
+  #lost(reason: string, members: readonly string[]): void {
+    if (this.#joining || this.#stopping) return;
+    this.#options.log('warn', `${reason}: it was lost or replaced; this one asks to take its place`);
+    this.#join(members, undefined);
   }
 
   /** Links were judged by what each side knew then: all are made and judged anew. */
   #founded(founding: Founding): void {
-    const { id, log } = this.#options;
+    const { log } = this.#options;
     log('info', `member of cluster ${Buffer.from(founding.clusterId).toString('hex')}: ${describe(founding.members)}`);
     this.#env.timers.defer(() => {
       if (this.#stopping) return;
       this.#transport.close();
       this.#transport = this.#makeTransport();
-      this.#transport.connect(founding.members.filter((m) => m.id !== id));
       this.#node.begin();
+    });
+  }
+
+  /** Connects to those that there are by now, once this round of the event loop is over. */
+  #connectSoon(): void {
+    if (this.#connecting) return;
+    this.#connecting = true;
+    this.#env.timers.defer(() => {
+      this.#connecting = false;
+      if (!this.#stopping && this.#log.founding) this.#transport.connect(this.#peers());
+    });
+  }
+
+  #peers(): { id: number; address: string }[] {
+    const known = this.#roster.peers;
+    if (this.#roster.own) return known;
+    const { id } = this.#options;
+    return [...known, ...this.#introduced.filter((one) => one.id !== id && known.every((peer) => peer.id !== one.id))];
+  }
+
+  /** A member refuses this node, which may have been removed without having been told so: it asks. */
+  #askWhy(address: string): void {
+    if (!this.#log.founding || this.#stopping) return;
+    askNode(this.#env, address, { request: 'status' }, askMs, (answer) => {
+      if (answer.kind !== 'answer' || this.#stopping) return;
+      const status = tryStatus(answer.fields);
+      const { own, isOut, asOf } = this.#roster;
+      const hex = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString('hex');
+      // What is of another cluster, or older than this node's own log, tells nothing of it.
+      if (!status?.committed || status.cluster !== hex(this.#log.founding?.clusterId)) return;
+      if (status.asOf < asOf || (!own && !isOut)) return;
+      const { id } = this.#options;
+      const identity = hex(this.#log.folder.identity);
+      const listed = status.members.find((member) => member.id === id);
+      const takesPart = listed && listed.kind !== 'removed' && listed.kind !== 'invited';
+      if (takesPart && listed.identity === identity) return;
+      const what = takesPart ? 'another data folder has taken its place' : 'it was removed from the cluster';
+      this.#node.fail(new RemovedError(`node ${id} stops: ${what}, as the node at ${address} says`));
     });
   }
 
@@ -260,7 +391,7 @@ class Run implements RunningNode {
     return createTransport({
       id,
       env: this.#env,
-      crc32c: this.#crc32c,
+      crc32c: this.#parts.store.crc32c,
       handlers: {
         hello: () => ({
           protocol: 1,
@@ -268,16 +399,19 @@ class Run implements RunningNode {
           address: this.address,
           identity: this.#log.folder.identity,
           starts: this.#log.vote.starts,
-          nonce: this.#nonce,
+          nonce: this.#parts.nonce,
           founding: this.#log.founding,
           peers: peers ?? [],
+          members: this.#roster.asOf,
         }),
-        judge: (hello) => this.#membership.judge(hello),
-        refused: (peer, address, reason) =>
-          log('warn', `refused by ${peer ? `node ${peer} at ` : ''}${address}: ${reason}`),
+        judge: (hello) => this.#firstStart.judge(hello),
+        refused: (peer, address, reason) => {
+          log('warn', `refused by ${peer ? `node ${peer} at ` : ''}${address}: ${reason}`);
+          this.#askWhy(address);
+        },
         link: (peer, up) => {
           log(up ? 'info' : 'warn', up ? `linked to node ${peer}` : `lost the link to node ${peer}`);
-          if (!up) this.#membership.forget(peer);
+          if (!up) this.#firstStart.forget(peer);
           this.#node.link(peer, up);
         },
         message: (message) => this.#node.receive(message),
@@ -300,14 +434,16 @@ class Run implements RunningNode {
   }
 
   async #close(): Promise<void> {
-    this.#listener.close();
+    this.#parts.listener.close();
+    this.#joining?.stop();
+    this.#roster.stop();
     this.#transport.close();
     await this.#log.close();
   }
 
   stop(): Promise<void> {
     this.#stopping ??= (async () => {
-      this.#listener.close();
+      this.#parts.listener.close();
       await this.#node.stop(graceMs);
       await this.#close();
     })();

@@ -12,6 +12,9 @@
  *     clients → store.ingest → seal → Raft or the leader
  *     Raft → log (one write in flight) and peers → commit → store.apply → replies
  *
+ * Who belongs to the cluster is a record in the log (members.ts). Whom of those this node is linked to and listens to is seen to by
+ * roster.ts; changes.ts carries changes out where the leader is; admin.ts, ask.ts and joining.ts are how they are asked for.
+ *
  * ## Invariants
  *
  * - What `Ready` asks for is done in its order: hard state durable (synchronously) before any message of the same Ready.
@@ -26,19 +29,24 @@
  * Entries travel as buffers of the JavaScript heap: the store's memory is copied once on the way out and once on the way in to apply, so that
  * no socket or disk write ever reads memory that the store uses again.
  */
-import type { Env, Timer } from '../env/env.js';
+import type { Env, Timer, Timers } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Membership, Ready, Role } from '../raft/types.js';
+import type { Entry, Membership, MembershipRefusal, Message as RaftMessage, Ready, Role } from '../raft/types.js';
 import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
+import { type AdminHost, answerRequest } from './admin.js';
+import { Changes } from './changes.js';
 import { ExpiryClock } from './expiry.js';
+import { handOver, SlowDisk } from './handover.js';
 import { LogTime } from './log-time.js';
-import type { NodeOptions } from './options.js';
+import { describeMembers, formatMembers, foundingMembers, isVoter, Kind } from './members.js';
+import { type NodeOptions, RemovedError } from './options.js';
 import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
 import { Room } from './room.js';
+import type { Roster } from './roster.js';
 import { SelfCheck } from './self-check.js';
 import { Sessions } from './sessions.js';
 import { Snapshots } from './snapshots.js';
@@ -61,6 +69,8 @@ const maxTurnMs = 20;
 const leaseDrift = 0.1;
 /** A tick that comes so many times its interval after the one before is late. */
 const lateTicks = 2;
+/** A leader that is told to stop waits so long for another to lead. */
+const handOverMs = 1_000;
 
 export interface NodeParts {
   readonly env: Env;
@@ -68,13 +78,21 @@ export interface NodeParts {
   readonly address: string;
   readonly store: Store;
   readonly log: Log;
+  readonly roster: Roster;
   readonly transport: () => Transport;
   /** The node cannot go on. */
   readonly fail: (error: Error) => void;
 }
 
-export class Node {
+/** What may be taken of a stranger (roster.ts). */
+function isRequest({ type }: PeerMessage): boolean {
+  const isSnapshot = type === 'offer' || type === 'chunk';
+  return type === 'append' || type === 'heartbeat' || type === 'vote' || isSnapshot;
+}
+
+export class Node implements AdminHost {
   readonly sessions: Sessions;
+  readonly changes: Changes;
   readonly #parts: NodeParts;
   readonly #store: Store;
   readonly #log: Log;
@@ -85,6 +103,7 @@ export class Node {
   readonly #expiry: ExpiryClock;
   readonly #snapshots: Snapshots;
   readonly #selfCheck: SelfCheck;
+  readonly #slowDisk = new SlowDisk();
   readonly #timers: Timer[] = [];
   #ticker: Timer;
   /** Ticks of Raft at one call of the ticker. */
@@ -131,7 +150,7 @@ export class Node {
       directory: parts.options.dataDir,
       raft: () => this.#touch(),
       settle: () => void this.#pump(),
-      membership: () => this.membershipNow(),
+      roster: parts.roster,
       applying: () => this.#applying,
       staged: () => this.#staged,
       send: (message) => {
@@ -149,12 +168,22 @@ export class Node {
     this.#selfCheck = this.#makeSelfCheck();
     this.#outbox = new Outbox(store, (sequence, record, crc) => this.#dispatch(sequence, record, crc));
     this.#reads = new ReadBarrier(store, (id) => this.#askIndex(id), parts.options.heartbeatMs);
+    this.changes = new Changes({
+      id: parts.options.id,
+      address: parts.address,
+      roster: parts.roster,
+      raft: () => this.#raft,
+      now: () => this.#now(),
+      propose: (record, membership) => this.#proposeMembers(record, membership),
+      log: (level, text) => parts.options.log(level, text),
+    });
     this.sessions = new Sessions(
       store,
       {
         wake: () => this.wake(),
         peer: (socket, first) => parts.transport().accept(socket, first),
         control: (code) => controlReply(code, this),
+        cluster: (line, answer) => answerRequest(this, line, answer),
         applied: (sequence) => this.#outbox.decided(sequence),
         gap: () => {
           this.#outbox.sendAgain();
@@ -176,6 +205,21 @@ export class Node {
   get options(): NodeOptions {
     return this.#parts.options;
   }
+  get env(): Env {
+    return this.#parts.env;
+  }
+  get identity(): Uint8Array {
+    return this.#log.folder.identity;
+  }
+  get id(): number {
+    return this.#parts.options.id;
+  }
+  get timers(): Timers {
+    return this.#parts.env.timers;
+  }
+  get roster(): Roster {
+    return this.#parts.roster;
+  }
   get address(): string {
     return this.#parts.address;
   }
@@ -187,12 +231,6 @@ export class Node {
   }
   get founding(): Founding | undefined {
     return this.#log.founding;
-  }
-
-  /** The membership that the last applied entry leaves. */
-  membershipNow(): Membership {
-    const members = this.#log.founding?.members ?? [];
-    return { voters: members.map(({ id }) => id), outgoing: [], learners: [] };
   }
 
   #makeSelfCheck(): SelfCheck {
@@ -249,14 +287,14 @@ export class Node {
 
   /** The folder belongs to a cluster: Raft begins. Everything that the log recovered is durable, and its snapshot is in the store. */
   begin(): void {
-    const { options, env } = this.#parts;
+    const { options, env, roster } = this.#parts;
     const tickMs = options.heartbeatMs / ticksPerHeartbeat;
     const ticks = (ms: number) => Math.max(1, Math.round(ms / tickMs));
     const electionTicks = [ticks(options.electionMs[0]), ticks(options.electionMs[1])] as const;
     const lease = { now: () => this.#now(), length: (electionTicks[0] - 1) * tickMs * (1 - leaseDrift) };
     this.#raft = new Raft({
       id: options.id,
-      membership: this.membershipNow(),
+      ...roster.begin(),
       hardState: { term: this.#log.vote.term, vote: this.#log.vote.vote },
       log: this.#log,
       persisted: this.#log.lastIndex(),
@@ -268,19 +306,20 @@ export class Node {
       random: () => env.random.float(),
       maxAppendBytes,
       maxInflightBytes,
-      seal: (index, term, record) => this.#seal(index, term, record),
+      seal: (index, term, record, membership) => this.#seal(index, term, record, membership),
     });
     options.observer?.began(this.#raft, this.#log);
     this.wake();
   }
 
   /** The leader's header. The first entry of a log carries what the cluster begins with; later terms begin with a no-op (§5.4.2). */
-  #seal(index: number, term: number, record: Uint8Array | undefined): Uint8Array {
+  #seal(index: number, term: number, record: Uint8Array | undefined, membership: Membership | undefined): Uint8Array {
     const { store, options, env } = this.#parts;
     const logTime = this.#logTime.stamp(term);
     const header = { index, term, logTime, wall: env.clock.wall(), type: EntryType.config as number };
     if (record === undefined && index === 1) {
-      const config = store.configRecord(options.memoryLimitBytes);
+      const members = formatMembers(foundingMembers(this.founding!.members));
+      const config = store.configRecord({ limitBytes: options.memoryLimitBytes, members });
       sealRecord(config.record, header, config.payloadCrc, store.crc32c);
       return config.record;
     }
@@ -288,7 +327,7 @@ export class Node {
     if (record !== this.#proposed) throw new Error('a record was proposed without the CRC of its payload');
     const crc = record === undefined ? store.crc32c(bytes, 0, HEADER_BYTES) : this.#proposedCrc;
     // An entry without a payload lets log time pass.
-    header.type = bytes.length > HEADER_BYTES ? EntryType.data : EntryType.noop;
+    if (membership === undefined) header.type = bytes.length > HEADER_BYTES ? EntryType.data : EntryType.noop;
     sealRecord(bytes, header, crc, store.crc32c);
     return bytes;
   }
@@ -346,6 +385,9 @@ export class Node {
 
   #tick(): void {
     const raft = this.#touch();
+    this.changes.look();
+    this.#stopIfOut(raft);
+    if (this.#stopped) return;
     const now = this.#now();
     const tickMs = this.#parts.options.heartbeatMs / ticksPerHeartbeat;
     const late = now - this.#tickedAt > lateTicks * tickMs * this.#ticksAtOnce;
@@ -363,12 +405,35 @@ export class Node {
     this.#turn();
   }
 
+  /** A node that was removed stops by itself, once that is committed and others lead. */
+  #stopIfOut(raft: Raft | undefined): void {
+    const { roster } = this.#parts;
+    if (!raft || !roster.isOut || raft.role === 'leader' || !raft.membership.committed) return;
+    const { id } = this.#parts.options;
+    const taken = roster.members.some((member) => member.id === id && member.kind !== Kind.removed);
+    const what = taken ? 'another data folder has taken its place' : 'it was removed from the cluster';
+    this.fail(new RemovedError(`node ${id} stops: ${what}`));
+  }
+
   #expire(): void {
     this.#log.checkRoom();
+    this.#lookAtDisk();
     this.#room.repeat(this.#now());
     if (this.#snapshots.loading) return;
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
     if (!this.#applying) this.#snapshots.look();
+  }
+
+  /** A cluster whose leader's disk is slow is slow as a whole. */
+  #lookAtDisk(): void {
+    const raft = this.#raft;
+    const latency = this.#log.writeLatency();
+    if (!raft || !this.#slowDisk.look(raft.role === 'leader', latency, this.#now())) return;
+    const to = raft.chooseSuccessor();
+    if (to === 0 || this.#touch()?.transfer(to) !== undefined) return;
+    const ms = Math.max(latency.medianMs, latency.inFlightMs).toFixed(0);
+    this.#parts.options.log('warn', `the disk takes ${ms} ms for a write: hands leadership over to node ${to}`);
+    this.wake();
   }
 
   /** A message of a peer's that the transport has checked. */
@@ -379,6 +444,7 @@ export class Node {
   readonly #step = (message: PeerMessage): void => {
     const raft = this.#touch();
     if (!raft) return;
+    if (this.#parts.roster.isStranger(message.from) && !isRequest(message)) return;
     if (message.type === 'forward') {
       // Else it is dropped: an answer would only make the sender repeat it before it can know of another leader.
       // What a store could not stage would stop every node once it is committed; no store makes such an entry.
@@ -390,10 +456,20 @@ export class Node {
     else if (message.type === 'room') this.#room.heard(message.from, message.own, message.majority);
     else if (message.type === 'offer' || message.type === 'want' || message.type === 'chunk' || message.type === 'done')
       this.#snapshots.receive(message);
-    else if (!this.#snapshots.drops(message)) raft.step(message);
+    else if (!this.#snapshots.drops(message)) this.#hand(raft, message);
     const isBeat = message.type === 'heartbeat' || (message.type === 'beaten' && message.round === 0);
     if (!isBeat || this.#turnWanted || !this.#settle()) this.wake();
   };
+
+  /** Entries that set the members say so to Raft. */
+  #hand(raft: Raft, message: RaftMessage): void {
+    if (message.type !== 'append') {
+      raft.step(message);
+      return;
+    }
+    const entries = this.#parts.roster.note(message.entries);
+    raft.step(entries === message.entries ? message : { ...message, entries });
+  }
 
   /**
    * Does what Raft asks for, if that can be all: then it is true. Otherwise the rest of a turn must follow, for clients
@@ -444,6 +520,17 @@ export class Node {
     return index;
   }
 
+  /** The index of the entry that sets these members, or why there is none. */
+  #proposeMembers(members: Uint8Array, membership: Membership): number | MembershipRefusal {
+    const { record, payloadCrc } = this.#store.configRecord({ members });
+    this.#proposed = record;
+    this.#proposedCrc = payloadCrc;
+    const index = this.#touch()?.proposeMembership(record, membership);
+    this.#proposed = undefined;
+    if (typeof index === 'number') this.wake();
+    return index ?? 'not-leader';
+  }
+
   #leading(): { term: number; logTime: number } | undefined {
     const raft = this.#raft;
     if (raft?.role !== 'leader') return undefined;
@@ -485,10 +572,17 @@ export class Node {
       const ready = this.#store.ready && !this.#snapshots.loading;
       more = !unfinished && (ready || this.#outbox.canSeal || this.#reads.canStart);
     } while (more && ++rounds < maxRounds && this.#now() - began < maxTurnMs);
+    this.changes.look();
     if ((!this.#snapshots.loading && this.#expiry.look()) || more) this.wake();
     this.#parts.transport().flush();
     this.#inTurn = false;
   }
+
+  /** Raft was given an input. */
+  readonly nudge = (): void => {
+    this.#raftTouched = true;
+    this.wake();
+  };
 
   /** Raft, about to be given an input. */
   #touch(): Raft | undefined {
@@ -521,6 +615,8 @@ export class Node {
       this.#log.append(ready.entries);
       this.#log.flush();
     }
+    if (ready.membershipChanged) this.#membersChanged(raft);
+    if (ready.leaveJoint) this.changes.leaveJoint();
     const transport = this.#parts.transport();
     const { messages, reads } = ready;
     for (let i = 0; i < messages.length; i++) transport.send(messages[i]!);
@@ -537,6 +633,19 @@ export class Node {
       else if (raft.leader !== 0) this.#parts.options.log('info', `follows node ${raft.leader} in term ${raft.term}`);
       this.#resend();
     }
+  }
+
+  /** Another record of the members is in force: the newest of the log. */
+  #membersChanged(raft: Raft): void {
+    const { roster, options } = this.#parts;
+    const before = { own: roster.own, list: describeMembers(roster.members) };
+    roster.refresh(raft.membership.index);
+    const after = { own: roster.own, list: describeMembers(roster.members) };
+    if (before.list !== after.list) options.log('info', `members: ${after.list}`);
+    if (!before.own && after.own?.kind === Kind.learner)
+      options.log('info', 'is a learner: it is sent the log, and has no vote');
+    if (before.own && after.own && !isVoter(before.own) && isVoter(after.own))
+      options.log('info', 'has caught up, and is a voter now');
   }
 
   /** Hands committed entries to the store; true when it has more to do and others should run first. */
@@ -615,8 +724,17 @@ export class Node {
     this.#snapshots.stop();
   }
 
-  /** Takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */
+  /** Leads no more when this resolves, if it can be; others are waited for no longer than a moment. */
+  async #handOver(): Promise<void> {
+    const raft = this.#raft;
+    if (raft?.role !== 'leader' || raft.chooseSuccessor() === 0) return;
+    await handOver(this, raft, 0, handOverMs);
+  }
+
+  /** Hands leadership over, takes no new work, finishes what is under way (for at most `graceMs`), answers the rest without an outcome. */
   async stop(graceMs: number): Promise<void> {
+    if (this.#stopped) return;
+    await this.#handOver();
     if (this.#stopped) return;
     this.sessions.stop();
     const { timers } = this.#parts.env;

@@ -27,6 +27,10 @@ export interface NodeOptions {
   readonly dataDir: string;
   /** All members, this node among them; undefined for a cluster of one, or to go on as the folder says. */
   readonly peers: readonly PeerAddress[] | undefined;
+  /** Nodes of a cluster, host:port, that a node without a cluster asks to be let in. */
+  readonly join: readonly string[] | undefined;
+  /** Whom a node asks that is not node 1 and was told nothing, if it is on this machine alone: host:port. */
+  readonly firstNode: string;
   readonly store: 'wasm' | 'js';
   readonly requestTimeoutMs: number;
   readonly heartbeatMs: number;
@@ -53,6 +57,8 @@ export const defaultNodeOptions = {
   host: '127.0.0.1',
   port: 8080,
   peers: undefined,
+  join: undefined,
+  firstNode: '127.0.0.1:8080',
   store: 'wasm',
   requestTimeoutMs: 5_000,
   heartbeatMs: 100,
@@ -66,6 +72,14 @@ export const defaultNodeOptions = {
 
 /** A reason not to start, or to stop: one line, meant for the user. */
 export class NodeError extends Error {}
+
+/** The node was removed from its cluster, and has stopped as it should. */
+export class RemovedError extends NodeError {}
+
+/** Whether only programs of this machine can reach the host. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
 
 /** host:port, with brackets around an IPv6 address. */
 export function joinAddress(host: string, port: number): string {

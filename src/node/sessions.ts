@@ -50,6 +50,8 @@ export interface SessionHost {
   wake(): void;
   /** The connection is a peer's. */
   peer(socket: Socket, first: Uint8Array): void;
+  /** The line of a request of the cluster exchange, to be answered with one line, now or later. */
+  cluster(line: string, answer: (line: string) => void): void;
   /** The reply, without its newline, to a control command. */
   control(code: number): { reply: string; quit: boolean };
   applied(sequence: number): void;
@@ -134,6 +136,9 @@ export class Sessions implements StoreSink {
         this.#all.delete(session);
         this.#host.peer(session.socket, head);
         return;
+      case 'cluster':
+        this.#exchange(session, what.line);
+        return;
       case 'reject':
         this.#refuse(session, what.reply);
         return;
@@ -153,6 +158,18 @@ export class Sessions implements StoreSink {
     this.#bySlot[session.slot] = session;
     if (this.#holding) session.socket.pause();
     this.#feed(session, head);
+  }
+
+  /** What else comes on this connection is not looked at. */
+  #exchange(session: Session, line: string): void {
+    session.ended = true;
+    session.linger?.cancel();
+    session.socket.pause();
+    this.#host.cluster(line, (answer) => {
+      if (!this.#all.has(session)) return;
+      session.socket.write(Buffer.from(`${answer}\n`, 'utf8'));
+      this.#sendFin(session);
+    });
   }
 
   #refuse(session: Session, reply: string): void {

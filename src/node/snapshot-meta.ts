@@ -13,20 +13,18 @@
  * 56  u64   limit of logical bytes
  * 64  u64   index of the last checkpoint
  * 72  8 B   state hash at the checkpoint, as in the log's header
- * 80  u16   number of voters
- * 82  u16   number of outgoing voters
- * 84  u16   number of learners
- * 86  u16   reserved: 0
- * 88  u16 each: ids of the voters, the outgoing voters, the learners
+ * 80  u32   length of the record of the members
+ * 84  u32   reserved: 0
+ * 88  the record of the members (members.ts)
  * ```
  *
- * The membership is that of the last entry in the snapshot. It stands here too, for Raft must know it before the content is loaded.
+ * The members are those as of the last entry in the snapshot. They stand here too, for Raft must know them before the content is loaded.
  */
 import { readU64, viewOf, writeU64 } from '../log/bytes.js';
 import type { NewSnapshot } from '../log/types.js';
 import { fault } from '../raft/membership.js';
-import type { Membership } from '../raft/types.js';
 import { isState, type SnapshotState } from '../store/snapshot.js';
+import { formatMembers, type Members, membershipOf, parseMembers } from './members.js';
 
 export const META_FORMAT = 1;
 export const MetaOffset = {
@@ -40,26 +38,23 @@ export const MetaOffset = {
   limitBytes: 56,
   checkpoint: 64,
   checkpointHash: 72,
-  voters: 80,
-  outgoing: 82,
-  learners: 84,
-  zero: 86,
-  ids: 88,
+  membersBytes: 80,
+  zero: 84,
+  members: 88,
 } as const;
 export const NONCE_BYTES = 8;
 
 /** What a snapshot is of. */
 export interface SnapshotContents {
   readonly state: SnapshotState;
-  readonly membership: Membership;
+  readonly members: Members;
 }
 
 /** `identity`: 16 bytes; `nonce`: 8. */
 export function encodeSnapshotMeta(contents: SnapshotContents, identity: Uint8Array, nonce: Uint8Array): Uint8Array {
-  const { state, membership } = contents;
-  const { voters, outgoing, learners } = membership;
-  const ids = [...voters, ...outgoing, ...learners];
-  const bytes = new Uint8Array(MetaOffset.ids + 2 * ids.length);
+  const { state } = contents;
+  const members = formatMembers(contents.members);
+  const bytes = new Uint8Array(MetaOffset.members + members.length);
   const view = viewOf(bytes, 0, bytes.length);
   view.setUint32(MetaOffset.format, META_FORMAT, true);
   bytes.set(identity, MetaOffset.identity);
@@ -73,19 +68,17 @@ export function encodeSnapshotMeta(contents: SnapshotContents, identity: Uint8Ar
   const hash = state.checkpoint.stateHash;
   view.setUint32(MetaOffset.checkpointHash, Number.parseInt(hash.slice(8), 16), true);
   view.setUint32(MetaOffset.checkpointHash + 4, Number.parseInt(hash.slice(0, 8), 16), true);
-  view.setUint16(MetaOffset.voters, voters.length, true);
-  view.setUint16(MetaOffset.outgoing, outgoing.length, true);
-  view.setUint16(MetaOffset.learners, learners.length, true);
-  for (const [at, id] of ids.entries()) view.setUint16(MetaOffset.ids + 2 * at, id, true);
+  view.setUint32(MetaOffset.membersBytes, members.length, true);
+  bytes.set(members, MetaOffset.members);
   return bytes;
 }
 
 /** Reads what may come from anywhere; undefined when it is nothing that `encodeSnapshotMeta` makes. */
 export function decodeSnapshotMeta(info: NewSnapshot): SnapshotContents | undefined {
   const { meta } = info;
-  if (meta.length < MetaOffset.ids) return undefined;
+  if (meta.length < MetaOffset.members) return undefined;
   const view = viewOf(meta, 0, meta.length);
-  const reserved = view.getUint32(MetaOffset.reserved, true) + view.getUint16(MetaOffset.zero, true);
+  const reserved = view.getUint32(MetaOffset.reserved, true) + view.getUint32(MetaOffset.zero, true);
   if (view.getUint32(MetaOffset.format, true) !== META_FORMAT || reserved !== 0) return undefined;
   const digits = (at: number): string => view.getUint32(at, true).toString(16).padStart(8, '0');
   const state = {
@@ -101,20 +94,18 @@ export function decodeSnapshotMeta(info: NewSnapshot): SnapshotContents | undefi
       stateHash: digits(MetaOffset.checkpointHash + 4) + digits(MetaOffset.checkpointHash),
     },
   };
-  const membership = readMembership(view);
-  return membership && isState(state) ? { state, membership } : undefined;
+  const members = readMembers(meta);
+  return members && isState(state) ? { state, members } : undefined;
 }
 
-function readMembership(view: DataView): Membership | undefined {
-  const counts = [MetaOffset.voters, MetaOffset.outgoing, MetaOffset.learners].map((at) => view.getUint16(at, true));
-  const [voters, outgoing, learners] = counts as [number, number, number];
-  if (view.byteLength !== MetaOffset.ids + 2 * (voters + outgoing + learners) || voters === 0) return undefined;
-  const ids = (from: number, count: number): number[] =>
-    Array.from({ length: count }, (_, i) => view.getUint16(MetaOffset.ids + 2 * (from + i), true));
-  const lists = {
-    voters: ids(0, voters),
-    outgoing: ids(voters, outgoing),
-    learners: ids(voters + outgoing, learners),
-  };
-  return fault(lists) === undefined ? lists : undefined;
+function readMembers(meta: Uint8Array): Members | undefined {
+  const record = meta.subarray(MetaOffset.members);
+  if (viewOf(meta, 0, meta.length).getUint32(MetaOffset.membersBytes, true) !== record.length) return undefined;
+  try {
+    const members = parseMembers(record);
+    const membership = membershipOf(members);
+    return membership.voters.length > 0 && fault(membership) === undefined ? members : undefined;
+  } catch {
+    return undefined;
+  }
 }

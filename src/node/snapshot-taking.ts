@@ -20,8 +20,8 @@
  */
 import type { Env } from '../env/env.js';
 import { type Log, LogError, type NewSnapshot, type SnapshotWriter } from '../log/types.js';
-import type { Membership } from '../raft/types.js';
 import type { Store } from '../store/store.js';
+import type { Members } from './members.js';
 import type { LogLevel } from './options.js';
 import { encodeSnapshotMeta, NONCE_BYTES } from './snapshot-meta.js';
 
@@ -38,8 +38,8 @@ export interface TakingHost {
   readonly log: Log;
   /** Bytes of log behind which a snapshot is taken. */
   readonly logBytes: number;
-  /** The membership that the last applied entry leaves. */
-  membership(): Membership;
+  /** The members as of the last applied entry. */
+  members(): Members;
   /** The log is kept from the entry behind this one on. */
   needed(): number;
   tell(level: LogLevel, text: string): void;
@@ -94,7 +94,7 @@ export class SnapshotTaking {
     if (store.applied < Math.max(1, log.snapshot?.index ?? 0)) return;
     const state = store.snapshotBegin();
     const { identity } = log.folder;
-    const contents = { state, membership: this.#host.membership() };
+    const contents = { state, members: this.#host.members() };
     const { applied: index, logTimeMs: logTime, stateHash } = state;
     const meta = encodeSnapshotMeta(contents, identity, env.random.bytes(NONCE_BYTES));
     const info = { index, term: log.term(index), logTime, stateHash, meta };

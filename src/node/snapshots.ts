@@ -23,12 +23,13 @@
 import type { Env } from '../env/env.js';
 import type { Log, SnapshotInfo } from '../log/types.js';
 import type { Raft } from '../raft/raft.js';
-import type { Membership, NodeId, Message as RaftMessage, Ready } from '../raft/types.js';
+import type { NodeId, Message as RaftMessage, Ready } from '../raft/types.js';
 import type { Store } from '../store/store.js';
 import type { RebuildRequest, SnapshotMessage } from '../transport/types.js';
 import type { LogLevel } from './options.js';
 import { Rebuild } from './rebuild.js';
 import { Restore } from './restore.js';
+import type { Roster } from './roster.js';
 import type { SnapshotContents } from './snapshot-meta.js';
 import { SnapshotReceiving } from './snapshot-receiving.js';
 import { SnapshotSending } from './snapshot-sending.js';
@@ -47,8 +48,7 @@ export interface SnapshotsHost {
   raft(): Raft | undefined;
   /** Does all that Raft has asked for. */
   settle(): void;
-  /** The membership that the last applied entry leaves. */
-  membership(): Membership;
+  readonly roster: Pick<Roster, 'applied' | 'installed'>;
   /** The store is in the middle of what was staged. */
   applying(): boolean;
   /** Everything up to this entry is handed to the store. */
@@ -82,7 +82,7 @@ export class Snapshots {
     const { id, env, store, log } = host;
     const now = (): number => env.clock.monotonic();
     const { send, tell, guard } = host;
-    const taking = { env, store, log, logBytes: host.logBytes, membership: host.membership, tell, guard };
+    const taking = { env, store, log, logBytes: host.logBytes, members: () => host.roster.applied, tell, guard };
     this.#taking = new SnapshotTaking({ ...taking, needed: () => this.#sending.needed, unpinned: host.unpinned });
     this.#sending = new SnapshotSending({
       ...{ id, log, crc32c: store.crc32c, now, send, tell },
@@ -201,10 +201,10 @@ export class Snapshots {
   }
 
   /** It is durable. Raft goes on behind it at once; the store follows when it can. */
-  #installed(info: SnapshotInfo, { membership }: SnapshotContents): void {
+  #installed(info: SnapshotInfo, { members }: SnapshotContents): void {
     const { index, term } = info;
     this.#host.installed(info);
-    this.#host.raft()?.installed(index, term, membership);
+    this.#host.raft()?.installed(index, term, this.#host.roster.installed(index, members));
     this.#loading = this.#rebuild.underWay || this.#host.log.firstIndex() > this.#host.staged() + 1;
     this.#host.tell('info', `has the snapshot of entry ${index} in place of its log`);
     if (this.#loading) this.#host.loads();

@@ -1,5 +1,6 @@
 /** STATUS, MEMBERS and QUIT: answered by the node itself, leader or not. */
 import { commands } from '../protocol/commands.js';
+import { isOutgoing, isVoter, takesPart } from './members.js';
 import type { Node } from './node.js';
 
 const code = (name: string): number => commands.find((c) => c.name === name)!.code;
@@ -19,11 +20,19 @@ export function controlReply(command: number, node: Node): { reply: string; quit
   return { reply: 'OK', quit: true };
 }
 
-function members(node: Node): Member[] {
-  const listed = node.founding?.members ?? node.options.peers ?? [{ id: node.options.id, address: node.address }];
+/** Voters and learners by now; before a cluster is founded, those that are to found it. */
+function members({ roster, options, address: own }: Node): Member[] {
+  const here = roster.members.filter(takesPart);
+  if (here.length === 0) {
+    const { id, peers } = options;
+    return (peers ?? [{ id, address: own }]).map((peer) => ({ ...peer, voter: peers !== undefined || id === 1 }));
+  }
   // A cluster of one may have moved since it was founded.
-  const now = (id: number, address: string): string => (id === node.options.id ? node.address : address);
-  return listed.map(({ id, address }) => ({ id, address: now(id, address), voter: true }));
+  return here.map((member) => ({
+    id: member.id,
+    address: member.id === options.id ? own : member.address,
+    voter: isVoter(member) || isOutgoing(member),
+  }));
 }
 
 /** State hash and applied index are of one moment. */

@@ -8,6 +8,7 @@
  * Invariants: bytes that begin a valid command are never rejected; the verdict does not depend on how the bytes were cut
  * into chunks; `more` is never the verdict on more than SNIFF_BYTES.
  */
+import { CLUSTER_LINE_BYTES, CLUSTER_PREFIX } from './cluster.js';
 import { commands } from './commands.js';
 
 /** The first bytes of a peer's connection: no command can begin with 0xd1. */
@@ -21,6 +22,8 @@ export type Sniffed =
   | { readonly kind: 'peer' }
   /** The line protocol (or nonsense that its parser answers line by line). */
   | { readonly kind: 'line' }
+  /** The cluster exchange: `line` is its request, without the newline. */
+  | { readonly kind: 'cluster'; readonly line: string }
   /** Cannot be told yet: ask again with more bytes, these included. */
   | { readonly kind: 'more' }
   /** Something else: send `reply` and a newline, close, and run nothing. */
@@ -33,6 +36,7 @@ const more: Sniffed = { kind: 'more' };
 const tls = reject('this is a TLS hello, but TLS is not spoken here; connect without it');
 const resp = reject(`RESP is not spoken here yet; ${example}`);
 const http = reject(`this is HTTP, which is not spoken here; ${example}`);
+const clusterTooLong = reject(`a request of the cluster exchange has at most ${CLUSTER_LINE_BYTES} bytes`);
 const binary = reject(`these bytes are not text; ${example}`);
 
 function reject(what: string): Sniffed {
@@ -46,6 +50,7 @@ const SPACE = 0x20;
 const TLS_HANDSHAKE = 0x16;
 const TLS_MAJOR = 0x03;
 const STAR = 0x2a;
+const AT = 0x40;
 
 /**
  * Tells what a connection speaks from its first bytes, all that have come so far. Ask on each chunk until the verdict is
@@ -56,6 +61,7 @@ export function sniff(bytes: Uint8Array): Sniffed {
   if (first === undefined) return more;
   if (first === STAR) return resp;
   if (first === PEER_MAGIC[0]) return sniffPeer(bytes);
+  if (first === AT) return sniffCluster(bytes);
   if (first === TLS_HANDSHAKE) {
     if (bytes.length === 1) return more;
     return bytes[1] === TLS_MAJOR ? tls : binary;
@@ -69,6 +75,15 @@ function sniffPeer(bytes: Uint8Array): Sniffed {
     if (bytes[at] !== PEER_MAGIC[at]) return binary;
   }
   return length === PEER_MAGIC.length ? peer : more;
+}
+
+/** No command begins with `@`; what begins so and is not the cluster exchange is a line like any other. */
+function sniffCluster(bytes: Uint8Array): Sniffed {
+  const length = Math.min(bytes.length, CLUSTER_PREFIX.length);
+  for (let at = 0; at < length; at++) if (bytes[at] !== CLUSTER_PREFIX.charCodeAt(at)) return sniffText(bytes);
+  const end = bytes.subarray(0, CLUSTER_LINE_BYTES).indexOf(LF);
+  if (end >= 0) return { kind: 'cluster', line: new TextDecoder().decode(bytes.subarray(0, end)) };
+  return bytes.length < CLUSTER_LINE_BYTES ? more : clusterTooLong;
 }
 
 function sniffText(bytes: Uint8Array): Sniffed {

@@ -28,9 +28,10 @@ export class CatchUp {
     this.#since = now;
   }
 
-  /** It keeps up: its last round was short enough, and the one under way is so far. */
+  /** It keeps up: its last round was short enough, and the one under way is so far; or a round would have nothing to bring. */
   done(match: number, lastIndex: number, now: number, patience: number): boolean {
     if (this.#target === 0) this.#begin(match, lastIndex, now);
+    if (this.#target === 0) return true;
     return this.#quick && now - this.#since < patience;
   }
 }

@@ -6,6 +6,7 @@
  * its origin is judged and its operations are carried out. Nothing is published while an entry is
  * in the middle.
  */
+import { decodeConfig, LIMIT_KEY, MEMBERS_KEY, MOST_MEMBERS_BYTES } from './config.js';
 import { ORIGIN_BYTES, type Origin } from './js-encode.js';
 import { HashSum, type StateHasher } from './js-hash.js';
 import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
@@ -45,7 +46,6 @@ const TYPE_AT = 48;
 /** Parts of system records. */
 const ORIGIN_PREFIX = 'o';
 const ORIGIN_VALUE_BYTES = 16;
-const LIMIT_KEY = 'limit';
 
 const Phase = { none: 0, judge: 1, judged: 2, carryOut: 3 } as const;
 type Phase = (typeof Phase)[keyof typeof Phase];
@@ -80,7 +80,8 @@ export class Applier {
   /** Log time of the entry under way, and what it does once it is judged. */
   private entryTime = 0;
   private does: EntryType = EntryType.noop;
-  private limits: readonly Uint8Array[] = [];
+  /** What a config entry sets. */
+  private settings: readonly { readonly key: string; readonly value: Uint8Array }[] = [];
   /** Number of the own entry under way; 0: another's. */
   private ownSequence = 0;
   private readonly heapLimitBytes: number;
@@ -218,9 +219,9 @@ export class Applier {
       }
     }
     if (type !== EntryType.config) return;
-    const limits = parseConfig(record.subarray(HEADER_BYTES, this.payloadEnd - at));
-    if (limits === undefined) return;
-    this.limits = limits;
+    const settings = decodeConfig(record.subarray(HEADER_BYTES, this.payloadEnd - at));
+    if (settings === undefined) return;
+    this.settings = settings;
     this.does = EntryType.config;
   }
 
@@ -298,12 +299,17 @@ export class Applier {
   }
 
   private config(): void {
-    if (this.limits.length === 0) return;
+    if (this.settings.length === 0) return;
     this.table.revision++;
-    for (const limit of this.limits) {
-      this.system.write(LIMIT_KEY, Buffer.from(limit).toString('latin1'));
-      this.operations.limitBytes = readU64(limit, 0);
+    for (const { key, value } of this.settings) {
+      this.system.write(key, Buffer.from(value).toString('latin1'));
+      if (key === LIMIT_KEY) this.operations.limitBytes = readU64(value, 0);
     }
+  }
+
+  /** The published value of a system record. */
+  systemValue(key: string): string | undefined {
+    return this.system.table.at(key, this.table.published, 0)?.value;
   }
 
   private publish(): void {
@@ -396,41 +402,8 @@ function isGoodSystemRecord(key: string, { value, deadline }: Found): boolean {
   if (isSessionKey(key)) return deadline !== 0 && isGoodSession(key, value);
   if (deadline !== 0) return false;
   if (key === LIMIT_KEY) return value.length === 8;
+  if (key === MEMBERS_KEY) return value.length <= MOST_MEMBERS_BYTES;
   return key[0] !== ORIGIN_PREFIX || key.length !== 17 || value.length === ORIGIN_VALUE_BYTES;
-}
-
-/** The limits that a config entry sets, each 8 bytes; undefined when the payload is malformed. */
-function parseConfig(payload: Uint8Array): Uint8Array[] | undefined {
-  if (payload.length < 4) return undefined;
-  const count = readU32(payload, 0);
-  const limits: Uint8Array[] = [];
-  const valueAt = 8 + LIMIT_KEY.length;
-  const recordBytes = 8 + 16;
-  let at = 4;
-  for (let i = 0; i < count; i++, at += recordBytes) {
-    const record = payload.subarray(at, at + recordBytes);
-    if (record.length < recordBytes || readU32(record, 0) !== LIMIT_KEY.length || readU32(record, 4) !== 8)
-      return undefined;
-    if (Buffer.from(record.subarray(8, valueAt)).toString('latin1') !== LIMIT_KEY) return undefined;
-    limits.push(record.subarray(valueAt, valueAt + 8));
-  }
-  return at === payload.length ? limits : undefined;
-}
-
-/** The payload, behind room for its header, of the config entry that sets the limit. */
-export function configRecord(limitBytes: number): Uint8Array {
-  if (!Number.isSafeInteger(limitBytes) || limitBytes < 0) {
-    throw new Error(`store: the memory limit must be an integer from 0 to 2^53 - 1, not ${limitBytes}`);
-  }
-  const record = new Uint8Array(HEADER_BYTES + 4 + 8 + 16);
-  const payload = new DataView(record.buffer, HEADER_BYTES);
-  payload.setUint32(0, 1, true);
-  payload.setUint32(4, LIMIT_KEY.length, true);
-  payload.setUint32(8, 8, true);
-  record.set(Buffer.from(LIMIT_KEY), HEADER_BYTES + 12);
-  payload.setUint32(12 + LIMIT_KEY.length, limitBytes % TWO_32, true);
-  payload.setUint32(16 + LIMIT_KEY.length, Math.floor(limitBytes / TWO_32), true);
-  return record;
 }
 
 function readU32(bytes: Uint8Array, at: number): number {

@@ -27,8 +27,9 @@
  * estimate of what the records use comes near it, `apply` answers `no-memory`. `seed` is not used: V8 seeds its own hashes.
  */
 import { getHeapStatistics } from 'node:v8';
+import { type Config, encodeConfig } from './config.js';
 import { crc32c } from './crc32c.js';
-import { Applier, configRecord } from './js-apply.js';
+import { Applier } from './js-apply.js';
 import { allocate } from './js-bytes.js';
 import { Entries } from './js-entries.js';
 import { Front } from './js-front.js';
@@ -188,9 +189,14 @@ export class JsStore implements Store {
     return this.table.firstDue?.deadline;
   }
 
-  configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
-    const record = configRecord(limitBytes);
+  configRecord(config: Config): { readonly record: Uint8Array; readonly payloadCrc: number } {
+    const record = encodeConfig(config);
     return { record, payloadCrc: crc32c(record.subarray(HEADER_BYTES)) };
+  }
+
+  system(key: string): Uint8Array | undefined {
+    const value = this.applier.systemValue(key);
+    return value === undefined ? undefined : Uint8Array.from(Buffer.from(value, 'latin1'));
   }
 
   run(operations: Uint8Array): Uint8Array {

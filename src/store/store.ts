@@ -61,6 +61,7 @@
  * Layouts of entries, logical sizes and the state hash are in ARCHITECTURE.md, "Formats".
  */
 import type { Crc32c } from '../log/types.js';
+import type { Config } from './config.js';
 import type { Snapshots } from './snapshot.js';
 
 /** Bytes of room for the leader's header in front of every payload. */
@@ -239,8 +240,10 @@ export interface Store extends Snapshots {
   /** The earliest deadline of a record, ms of log time; undefined when none has one. Once log time has reached it, entries remove what has expired, a bounded number each. */
   readonly earliestDeadline: number | undefined;
 
-  /** The payload (after HEADER_BYTES of room) of a config entry that sets the replicated memory limit. */
-  configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number };
+  /** The payload (after HEADER_BYTES of room) of a config entry, and its CRC. */
+  configRecord(config: Config): { readonly record: Uint8Array; readonly payloadCrc: number };
+  /** The published value of a system record whose key is ASCII of at most 64 bytes, a copy; undefined when there is none. */
+  system(key: string): Uint8Array | undefined;
 
   /**
    * Applies a batch of encoded operations at once, publishes, and returns the replies, one line each: for benchmarks and

@@ -21,6 +21,7 @@
  */
 import { address, type Kernel, type KernelExports, loadKernel, Outcome } from '../kernel/kernel.js';
 import type { Crc32c } from '../log/types.js';
+import { type Config, encodeConfig } from './config.js';
 import { crc32c as crc32cInScript } from './crc32c.js';
 import {
   isState,
@@ -56,7 +57,6 @@ const CRC_PIECE = 65_536;
 /** Bytes that an entry's operations, together, may take: the region where they are staged for apply, less a little. */
 const ENTRY_ROOM = 33_554_432 - 8_192;
 const whys: readonly GiveUp[] = ['no-leader', 'timeout', 'stopping', 'disk-full'];
-const CONFIG_LIMIT_BYTES = 28;
 
 /** Throws RangeError for limits that the kernel's fixed regions cannot honour. */
 function checkedLimits(partial: Partial<StoreLimits> | undefined): StoreLimits {
@@ -326,16 +326,17 @@ export class WasmStore implements Store {
     return deadline < 0 ? undefined : deadline;
   }
 
-  configRecord(limitBytes: number): { readonly record: Uint8Array; readonly payloadCrc: number } {
-    const record = new Uint8Array(HEADER_BYTES + CONFIG_LIMIT_BYTES);
-    const payload = new DataView(record.buffer, HEADER_BYTES);
-    payload.setUint32(0, 1, true);
-    payload.setUint32(4, 5, true);
-    payload.setUint32(8, 8, true);
-    record.set(new TextEncoder().encode('limit'), HEADER_BYTES + 12);
-    payload.setUint32(17, limitBytes % TWO_32, true);
-    payload.setUint32(21, Math.floor(limitBytes / TWO_32), true);
+  configRecord(config: Config): { readonly record: Uint8Array; readonly payloadCrc: number } {
+    const record = encodeConfig(config);
     return { record, payloadCrc: this.crc32c(record.subarray(HEADER_BYTES)) };
+  }
+
+  system(key: string): Uint8Array | undefined {
+    this.u8.set(new TextEncoder().encode(key), this.argsAt);
+    const length = this.exports.systemValue!(key.length);
+    if (length < 0) return undefined;
+    const from = this.u32[this.argsAt / 4]!;
+    return this.kernel.u8.slice(from, from + length);
   }
 
   run(operations: Uint8Array): Uint8Array {

@@ -3,7 +3,7 @@
  * written. The fields, in this order:
  *
  * ```
- * hello      protocol, id, address, identity, starts, nonce, founding or nil, peers
+ * hello      protocol, id, address, identity, starts, nonce, founding or nil, peers, members
  *            founding: cluster id, members (each: id, address, identity); peers: each id, address
  * refusal    reason
  * ping pong  (none)
@@ -151,6 +151,7 @@ export function encodeHello(hello: Hello): Uint8Array {
     hello.nonce >>> 0,
     founding && members ? [founding.clusterId, members] : undefined,
     peers,
+    hello.members,
   ]);
 }
 
@@ -170,6 +171,7 @@ function readHello(fields: Fields): Hello {
     nonce: fields.integer(0, MAX_U32),
     founding: readFounding(fields.optionalArray()),
     peers: fields.list((peer) => ({ id: peer.integer(1, MAX_NODE_ID), address: peer.text(MAX_ADDRESS_CHARS) })),
+    members: fields.integer(),
   };
   fields.end();
   return hello;

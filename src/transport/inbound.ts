@@ -20,6 +20,8 @@ export class Inbound {
   readonly #wire: Wire;
   readonly #timer: Timer;
   #address = '';
+  /** What the peer said of itself, once it has been let in. */
+  #hello: Hello | undefined;
   #over = false;
 
   constructor(shared: Shared, socket: Socket, events: InboundEvents) {
@@ -27,7 +29,7 @@ export class Inbound {
     this.#events = events;
     this.#wire = new Wire(shared, socket, {
       accepts: (kind) => this.#accepts(kind),
-      hello: (hello) => this.#hello(hello),
+      hello: (hello) => this.#greeted(hello),
       refusal: (reason) => this.#refused(reason),
       ping: () => this.#wire.pong(),
       pong: () => {},
@@ -64,7 +66,17 @@ export class Inbound {
     return kind >= FrameKind.vote ? kind <= FrameKind.rebuild : kind === FrameKind.ping || kind === FrameKind.refusal;
   }
 
-  #hello(hello: Hello): void {
+  /** Judges the peer anew: it may not belong to those any more that this node lets in. */
+  review(): void {
+    if (this.#over || this.#hello === undefined) return;
+    const reason = this.#shared.handlers.judge(this.#hello);
+    if (reason === undefined) return;
+    this.#shared.complaints.about(`node ${this.peer} at ${this.#address}`, `refused node ${this.peer}: ${reason}`);
+    this.#hello = undefined;
+    this.#wire.refuse(reason, false);
+  }
+
+  #greeted(hello: Hello): void {
     const { handlers, complaints } = this.#shared;
     const who = `node ${hello.id} at ${hello.address}`;
     const reason = this.#judge(hello);
@@ -78,6 +90,7 @@ export class Inbound {
     }
     complaints.settled(who);
     this.#address = hello.address;
+    this.#hello = hello;
     this.peer = hello.id;
     this.#wire.peer = hello.id;
     this.#wire.sendHello(handlers.hello());

@@ -29,6 +29,8 @@ export class Outbound {
   #failures = 0;
   /** Messages were queued since the last flush. */
   #dirty = false;
+  /** What the peer said of itself, while it is let in. */
+  #hello: Hello | undefined;
   /** Why the peer refused this node last time: the node is not told the same again. */
   #lastRefusal: string | undefined;
 
@@ -51,7 +53,7 @@ export class Outbound {
     const socket = this.#shared.env.network.dial(this.#host, this.#port, () => this.#connected());
     this.#wire = new Wire(this.#shared, socket, {
       accepts: (kind) => this.#accepts(kind),
-      hello: (hello) => this.#hello(hello),
+      hello: (hello) => this.#greeted(hello),
       refusal: (reason) => this.#refused(reason),
       ping: () => {},
       pong: () => {},
@@ -104,17 +106,32 @@ export class Outbound {
     return kind === (this.#state === 'up' ? FrameKind.pong : this.#state === 'greeting' ? FrameKind.hello : -1);
   }
 
-  #hello(hello: Hello): void {
+  /** Judges the peer anew: it may not belong to those any more that this node lets in. */
+  review(): void {
+    if (this.#state !== 'up') return;
+    const reason = this.#judge(this.#hello!);
+    if (reason === undefined) return;
+    this.#refuse(reason);
+    attempt(this.#shared, 'link', () => this.#shared.handlers.link(this.peer, false));
+  }
+
+  #refuse(reason: string): void {
+    const who = `node ${this.peer} at ${this.address}`;
+    this.#shared.complaints.about(who, `refused ${who}: ${reason}`);
+    this.#state = 'refusing';
+    this.#dirty = false;
+    this.#wire!.refuse(reason, false);
+  }
+
+  #greeted(hello: Hello): void {
     const reason = this.#judge(hello);
     if (this.#state !== 'greeting') return;
     this.#timer?.cancel();
     if (reason !== undefined) {
-      const who = `node ${this.peer} at ${this.address}`;
-      this.#shared.complaints.about(who, `refused ${who}: ${reason}`);
-      this.#state = 'refusing';
-      this.#wire!.refuse(reason, false);
+      this.#refuse(reason);
       return;
     }
+    this.#hello = hello;
     this.#state = 'up';
     this.#shared.complaints.settled(`node ${this.peer} at ${this.address}`);
     this.#shared.handlers.log('debug', `link to node ${this.peer} at ${this.address} is up`);

@@ -52,7 +52,7 @@ export interface TransportOptions {
 
 /**
  * The transport of node `id`. Handlers are called from socket events and timers, and from `accept`, never from `connect`,
- * `send`, `flush` or `close`. What a handler throws is logged and closes the link on whose behalf it was called.
+ * `send`, `flush` or `close`; from `review` only `judge` and, for a link that it ends, `link`. What a handler throws is logged and closes the link on whose behalf it was called.
  */
 export function createTransport(options: TransportOptions): Transport {
   return new Links(options);
@@ -89,6 +89,11 @@ class Links implements Transport {
     for (const link of links) this.#outbound.set(link.peer, link);
     this.#links = links;
     for (const link of started) link.dial();
+  }
+
+  review(): void {
+    for (const link of [...this.#outbound.values()]) link.review();
+    for (const link of [...this.#inbound.values()]) link.review();
   }
 
   send(message: PeerMessage): void {

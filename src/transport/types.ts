@@ -100,6 +100,8 @@ export interface Hello {
   readonly founding: Founding | undefined;
   /** Id, address of each member as its own --peers say; checked for equality before a cluster is founded. */
   readonly peers: readonly { readonly id: NodeId; readonly address: string }[];
+  /** The entry as of which it knows the members; 0: as of the founding. */
+  readonly members: number;
 }
 
 export interface TransportHandlers {
@@ -116,8 +118,10 @@ export interface TransportHandlers {
 }
 
 export interface Transport {
-  /** Starts dialling these peers (again and again: first redial after 50 ms, at most 300 ms apart). */
+  /** Dials these peers (again and again: first redial after 50 ms, at most 300 ms apart), and lets go of those it dialled and that are not listed. */
   connect(peers: readonly { readonly id: NodeId; readonly address: string }[]): void;
+  /** Has every peer that was let in judged anew, by what it said in its hello: who is refused now is told so, and its link closed. */
+  review(): void;
   /** Queues a message; it leaves with the next `flush`. Dropped in silence when the link is down or its queue is full (32 MiB): Raft repeats itself. */
   send(message: PeerMessage): void;
   /** Ends the turn: what was queued leaves in as few writes as possible. */

@@ -68,6 +68,14 @@ describe('a wrong use is told in one line and ends with 2', () => {
     ['up --ports 8080,8080', /A port is there twice\.$/],
     ['up --ports 8080,8081', /A cluster of two stops when either node does; give one port, or three or more\.$/],
     ['up now', /too many arguments/],
+    [
+      '--peers 1=127.0.0.1:8080 --join 127.0.0.1:8081',
+      /--peers begins a cluster, --join enters one; pass one of them$/,
+    ],
+    ['cluster remove', /missing required argument 'id'/],
+    ['cluster add 0 127.0.0.1:8080', /It should be a whole number from 1 to 65535\.$/],
+    ['cluster add 2 x', /"x" is not an address/],
+    ['cluster status --at 127.0.0.1', /"127\.0\.0\.1" is not an address/],
     ['bench store --only set,put', /"put" is none of set, get, delete, mixed, txn, encode\.$/],
     ['bench cluster --read-ratio 2', /It should be a number from 0 to 1\.$/],
   ])('%s', async (args, message) => {
@@ -85,6 +93,9 @@ describe('every flag can be given by the environment', () => {
     ['DISTRIBUTED_ID', 'x', /'DISTRIBUTED_ID' is invalid/],
     ['DISTRIBUTED_HOST', '0.0.0.0', /--host 0\.0\.0\.0 can be reached/],
     ['DISTRIBUTED_PEERS', '2=127.0.0.1:8080', /node 1, which this is/],
+    ['DISTRIBUTED_JOIN', 'x', /'DISTRIBUTED_JOIN' is invalid.*"x" is not an address/],
+    ['DISTRIBUTED_FIRST_NODE', 'x', /'DISTRIBUTED_FIRST_NODE' is invalid/],
+    ['DISTRIBUTED_AT', 'x', /'DISTRIBUTED_AT' is invalid/, 'cluster status'],
     ['DISTRIBUTED_STORE', 'x', /'DISTRIBUTED_STORE' is invalid/],
     ['DISTRIBUTED_REQUEST_TIMEOUT', 'x', /'DISTRIBUTED_REQUEST_TIMEOUT' is invalid/],
     ['DISTRIBUTED_TRANSACTION_TIMEOUT', 'x', /'DISTRIBUTED_TRANSACTION_TIMEOUT' is invalid/],
@@ -107,7 +118,7 @@ describe('every flag can be given by the environment', () => {
     // Far enough to know the folder and to have listened; a node 2 alone goes no further.
     const { code, stderr } = await distributed('--id 2 --port 0', env);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^distributed: node 2 has no data folder yet \(\/nowhere\/at\/all\).*--peers.*\n$/);
+    expect(stderr).toMatch(/^distributed: node 2 has no data folder yet \(\/nowhere\/at\/all\).*--join .*--peers.*\n$/);
   });
 
   it('but the flag wins', async () => {

@@ -249,11 +249,15 @@ describe('one node', () => {
     expect(node.stderr).toMatch(new RegExp(`^distributed: port ${port} on 127\\.0\\.0\\.1 is in use.*\\n$`));
   });
 
-  it('with another id than 1 and an empty folder ends with 1 and names --peers', async () => {
+  it('with another id than 1 and an empty folder asks the first node for 10 s, ends with 1 and names --join', async () => {
     folders.push(temporaryFolder());
-    const node = start(['--id', '2', '--port', `${await freePort()}`, '--data-dir', join(folders.at(-1)!, 'none')]);
-    expect(await node.finish()).toEqual({ code: 1, signal: null });
-    expect(node.stderr).toMatch(/^distributed: .*--peers.*\n$/);
+    const place = ['--id', '2', '--port', `${await freePort()}`, '--data-dir', join(folders.at(-1)!, 'none')];
+    const node = start([...place, '--first-node', `127.0.0.1:${await freePort()}`]);
+    const began = performance.now();
+    expect(await node.finish(30_000)).toEqual({ code: 1, signal: null });
+    expect(performance.now() - began).toBeGreaterThan(9_500);
+    expect(node.stderr).toMatch(/node 2 was not told where it belongs: it asks 127\.0\.0\.1:/);
+    expect(node.stderr).toMatch(/^distributed: .*connection refused|ECONNREFUSED.*; pass --join .*--peers.*\n$/m);
   });
 
   it('stops when the process that holds its channel is gone', async () => {

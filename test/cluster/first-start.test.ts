@@ -111,17 +111,18 @@ describe('a cluster started with --peers', () => {
     expect(after.map((s) => [s.stateHash, s.keys])).toEqual(before.map((s) => [s.stateHash, s.keys]));
   });
 
-  it('refuses a member whose folder was lost, with a line that says so, and serves on without it', async () => {
+  it('replaces a member whose folder was lost by the new one, and says so', async () => {
     const cluster = await startedCluster();
     const three = cluster.nodes[2]!;
     expect(await reply(three, 'SET a 1')).toBe('OK\n');
     await three.kill();
     rmSync(three.directory, { recursive: true });
-    const run = three.spawn();
-    const exit = await run.finish(20_000);
-    expect(exit.code).toBe(1);
-    expectOneLine(run.stderr, /folder/, /lost|replaced/);
-    expect(await reply(cluster.nodes[0]!, 'GET a')).toBe('"1"\n');
+    await three.start();
+    await until('it is a voter again', 20_000, () => /has caught up, and is a voter now/.test(three.run!.stderr));
+    expect(three.run!.stderr).toMatch(/folder.*lost or replaced; this one asks to take its place/);
+    expect(await reply(three, 'GET a')).toBe('"1"\n');
+    await cluster.nodes[0]!.kill();
+    expect(await reply(three, 'SET a 2')).toBe('OK\n');
   });
 
   it('refuses a node of another cluster at a member’s address', async () => {

@@ -176,6 +176,7 @@ describe('a peer that sends what makes no sense', () => {
       members: [{ id: 2, address: '127.0.0.1:1', identity: new Uint8Array(16) }],
     },
     peers: [],
+    members: 0,
   });
   it.each([
     [

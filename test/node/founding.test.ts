@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { Founding, Log } from '../../src/log/types.js';
-import { Membership } from '../../src/node/founding.js';
+import { FirstStart } from '../../src/node/founding.js';
+import { Roster } from '../../src/node/roster.js';
+import type { Store } from '../../src/store/store.js';
 import type { Hello } from '../../src/transport/types.js';
 
 const peers = [1, 2, 3].map((id) => ({ id, address: `127.0.0.1:${8079 + id}` }));
 const identityOf = (id: number, folder = 0) => new Uint8Array(16).fill(id * 16 + folder);
 
-function member(id: number, options: { folder?: number; peers?: typeof peers | undefined } = {}) {
+function member(id: number, options: { folder?: number; peers?: typeof peers | undefined; joining?: boolean } = {}) {
+  const { joining = false } = options;
   const own = 'peers' in options ? options.peers : peers;
   const log = {
     folder: { format: 1, nodeId: id, identity: identityOf(id, options.folder) },
@@ -18,14 +21,31 @@ function member(id: number, options: { folder?: number; peers?: typeof peers | u
   };
   const events: string[] = [];
   const address = `127.0.0.1:${8079 + id}`;
-  const membership = new Membership({
+  const roster = new Roster(
+    {
+      id,
+      log: log as unknown as Log,
+      store: { system: () => undefined } as unknown as Store,
+      timers: { after: () => ({ cancel() {} }), every: () => ({ cancel() {} }), defer() {} },
+      changed() {},
+      review() {},
+    },
+    [],
+  );
+  const membership = new FirstStart({
     id,
     address,
     peers: own,
     log: log as unknown as Log,
     random: { float: () => 0, bytes: (n) => new Uint8Array(n).fill(7) },
-    founded: () => events.push('founded'),
-    lost: (reason) => events.push(`lost: ${reason}`),
+    roster,
+    joining: () => joining,
+    heardOf: (address) => events.push(`heard of ${address}`),
+    founded: () => {
+      events.push('founded');
+      roster.begin();
+    },
+    lost: (reason, members) => events.push(`lost: ${reason}; asks ${members.join()}`),
     failed: (error) => events.push(`failed: ${error.message}`),
   });
   const hello = (extra: Partial<Hello> = {}): Hello => ({
@@ -37,6 +57,7 @@ function member(id: number, options: { folder?: number; peers?: typeof peers | u
     nonce: id,
     founding: log.founding,
     peers: own ?? [],
+    members: 0,
     ...extra,
   });
   return { membership, log, events, hello };
@@ -104,7 +125,7 @@ describe('first start', () => {
     const refusal = again.membership.judge(three.hello({ founding: one.log.founding }));
     expect(refusal).toContain('not a member');
     expect(again.log.founding).toBeUndefined();
-    expect(again.events[0]).toContain('lost or replaced');
+    expect(again.events[0]).toContain('asks 127.0.0.1:8082,');
   });
 });
 

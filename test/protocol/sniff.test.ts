@@ -119,6 +119,8 @@ describe('sniffing the first bytes', () => {
       'a',
       '*',
       '\x16\x03',
+      '@cluster ',
+      '@cluster',
     );
     const text = fc.oneof(
       fc.array(piece, { maxLength: 8 }).map((pieces) => latin1(pieces.join(''))),

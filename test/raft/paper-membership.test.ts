@@ -272,6 +272,18 @@ describe('who joins and who leaves', () => {
     ]);
   });
 
+  test('dissertation §4.2.1 a round that has nothing to bring is over at once, however long the one before took', () => {
+    const host = settledLeader(new Host());
+    host.change(members([1, 2, 3], [], [4]));
+    for (let i = 0; i < 25; i++) {
+      host.tick();
+      host.step(beaten(host, 2), beaten(host, 3), beaten(host, 4));
+    }
+    expect(host.raft.caughtUp(4)).toBe(false);
+    host.step(ack(host, 4, 2));
+    expect(host.raft.caughtUp(4)).toBe(true);
+  });
+
   test('dissertation §4.2.1 a learner that does not take what is new falls behind', () => {
     const host = settledLeader(new Host());
     host.change(members([1, 2, 3], [], [4]));

@@ -6,6 +6,7 @@ import { describe } from 'vitest';
 import type { Store, StoreOptions } from '../../src/store/store.js';
 import { applyContract } from './contract-apply.js';
 import { commandContract } from './contract-commands.js';
+import { configContract } from './contract-config.js';
 import { connectionContract } from './contract-connections.js';
 import { expiryContract } from './contract-expiry.js';
 import { limitContract } from './contract-limits.js';
@@ -34,5 +35,6 @@ export function contract(name: string, makeStore: (options: StoreOptions) => Sto
     expiryContract(make);
     staleContract(make);
     sessionContract(make);
+    configContract(make);
   });
 }

@@ -228,10 +228,15 @@ class Session {
   private config(): void {
     const { dice, input, pair } = this;
     const limit = dice.of(0, 1, 4_000, 20_000, 2 ** 40);
-    const payload = configPayload({ key: 'limit', value: u64(BigInt(limit)) });
+    const members = Buffer.alloc(dice.of(0, 1, 60, 1_000, 40_000, 65_536, 65_537), dice.below(256));
+    const settings = [
+      { key: 'limit', value: u64(BigInt(limit)) },
+      { key: 'members', value: members },
+    ];
+    const payload = configPayload(...settings.slice(dice.below(2), 1 + dice.below(2)));
     const damaged = dice.once(3) ? input.damaged(payload) : payload;
     // No leader proposes a limit of 2^53 or more, and no snapshot could state it.
-    if (damaged.length === payload.length) damaged.fill(0, 23);
+    if (damaged.length === payload.length) damaged.fill(0, 23, 25);
     pair.commitPayload(damaged, EntryType.config, `limit ${limit}`);
   }
 }

@@ -151,7 +151,7 @@ export class Harness {
   }
 
   commitLimit(limitBytes: number): void {
-    this.commit(this.store.configRecord(limitBytes), EntryType.config);
+    this.commit(this.store.configRecord({ limitBytes }), EntryType.config);
     this.applyAll();
   }
 

@@ -345,6 +345,7 @@ export class Pair {
       (stats) => JSON.stringify(stats),
     );
     this.both('logTime', (store) => store.logTime);
+    this.both('system', (store) => textOf(store.system('members') ?? new Uint8Array(0)));
     this.both('earliestDeadline', (store) => store.earliestDeadline);
     this.both(
       'dump',

@@ -12,7 +12,7 @@ export interface TestOrigin {
 
 export const peer: TestOrigin = { identity: 99, starts: 1, nonce: 5 };
 
-function u32(...values: number[]): Uint8Array {
+export function u32(...values: number[]): Uint8Array {
   const bytes = new Uint8Array(4 * values.length);
   const view = new DataView(bytes.buffer);
   for (const [i, value] of values.entries()) view.setUint32(4 * i, value, true);

@@ -367,13 +367,14 @@ export class Cluster {
     return answers.flatMap((a) => (a.status === 'fulfilled' ? [a.value] : []));
   }
 
-  /** Waits until all nodes have applied the same index, and returns their statuses. */
+  /** Waits until all nodes have applied the same index, of what they recovered too, and returns their statuses. */
   async settled(deadlineMs = 20_000): Promise<Status[]> {
     return await until('all nodes have applied the same index', deadlineMs, async () => {
       const answers = await this.statuses();
       if (answers.length < this.nodes.length) return undefined;
       const [first] = answers;
-      const same = answers.every((s) => s.applied === first!.applied && s.commit === first!.applied);
+      // A leader that was just elected has committed nothing yet.
+      const same = answers.every((s) => s.applied > 0 && s.applied === first!.applied && s.commit === s.applied);
       return same ? answers : undefined;
     });
   }

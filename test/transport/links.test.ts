@@ -116,6 +116,31 @@ describe('a link', () => {
     expect(two.messages).toEqual([heartbeat(1, 2, 2)]);
   });
 
+  it('are judged anew when asked to: who is refused is told why, and its links are closed both ways', () => {
+    const three = new Peer(world, 3);
+    connected();
+    one.connect(two, three);
+    three.connect(one);
+    until(() => one.transport.isUp(3) && three.transport.isUp(1));
+    one.transport.review();
+    one.send(heartbeat(1, 2, 1), heartbeat(1, 3, 1));
+    until(() => two.messages.length === 1 && three.messages.length === 1);
+    one.judge = (hello) => (hello.id === 2 ? 'it was removed' : undefined);
+    one.transport.review();
+    expect(one.transport.isUp(2)).toBe(false);
+    expect(one.links).toEqual(['2 up', '3 up', '2 down']);
+    // What it sent before it knew counts for nothing any more.
+    two.send(heartbeat(2, 1, 7));
+    until(() => !two.transport.isUp(1));
+    expect(two.refusals).toContain('1 node1:8080 it was removed');
+    world.run(1_000);
+    expect(one.messages).toEqual([]);
+    expect(one.transport.isUp(2)).toBe(false);
+    expect(one.transport.isUp(3)).toBe(true);
+    one.judge = () => undefined;
+    until(() => one.transport.isUp(2) && two.transport.isUp(1));
+  });
+
   it('never calls a handler from inside connect, send, flush or close', () => {
     connected();
     one.links.length = 0;

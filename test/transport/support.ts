@@ -85,6 +85,7 @@ export function helloOf(id: number, fields: Partial<Hello> = {}): Hello {
     nonce: 0xffff_fff0 + id,
     founding: undefined,
     peers: [],
+    members: 0,
     ...fields,
   };
 }

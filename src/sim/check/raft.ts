@@ -270,6 +270,11 @@ export class RaftChecker {
     );
   }
 
+  /** Who leads, or led, this term; undefined: nobody has been seen to. */
+  leaderOf(term: number): number | undefined {
+    return this.#leaders.get(term);
+  }
+
   /** A leader sends a follower its log up to `last`. */
   sent(leader: number, follower: number, term: number, last: number): void {
     const key = `${leader} ${follower} ${term}`;

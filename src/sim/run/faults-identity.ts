@@ -59,7 +59,7 @@ function staleDisk(stage: Stage, random: SeededRandom): Heal | undefined {
     if (over) return;
     over = true;
     stage.onCrash.delete(watch);
-    if (node.disk === right) return;
+    if (node.disk !== old) return;
     stage.crash(node, 'kill');
     stage.watch(node, undefined);
     node.disk = right;
@@ -69,7 +69,7 @@ function staleDisk(stage: Stage, random: SeededRandom): Heal | undefined {
     stage.revive(node);
   };
   const swap = (): void => {
-    if (over || !node.host.up || !linkedToAll(stage, node, peers) || !stage.mayDamage(node)) {
+    if (over || node.disk !== right || !node.host.up || !linkedToAll(stage, node, peers) || !stage.mayDamage(node)) {
       putBack();
       return;
     }

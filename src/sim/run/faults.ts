@@ -3,6 +3,7 @@ import type { SeededRandom } from '../random.js';
 import { clientFaults } from './faults-clients.js';
 import { diskFaults } from './faults-disk.js';
 import { identityFaults } from './faults-identity.js';
+import { memberFaults } from './faults-members.js';
 import { networkFaults } from './faults-network.js';
 import { processFaults } from './faults-process.js';
 import { snapshotFaults } from './faults-snapshots.js';
@@ -27,6 +28,7 @@ export const faultKinds: readonly FaultKind[] = [
   ...identityFaults,
   ...clientFaults,
   ...snapshotFaults,
+  ...memberFaults,
 ];
 
 export function faultKind(name: string): FaultKind {

@@ -14,7 +14,7 @@ function mark({ index, term, bytes }: Entry): EntryMark {
 }
 
 export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): NodeObserver {
-  const { id } = node;
+  const id = stage.folderOf(node.id);
   const watched = (look: () => void): void => {
     try {
       look();
@@ -44,15 +44,19 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           checker.remembers(id);
           stage.count('repaired');
         }
+        if (raft.isVoter && raft.membership.committed && raft.membership.membership.outgoing.length === 0)
+          stage.votes(node);
         const before = checker.lastOf(id);
         checker.appended(id, ready.entries.map(mark), raft.term, leads);
-        if (raft.vote === id) checker.granted(id, raft.term, id, before);
+        if (raft.vote === node.id) checker.granted(id, raft.term, id, before);
         for (const message of ready.messages) {
-          const { type, to, term } = message;
+          const { type, term } = message;
+          const to = stage.folderOf(message.to);
           if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);
           if (type === 'voted' && message.granted && !message.pre) checker.granted(id, term, to, before);
           if (type === 'append') checker.sent(id, to, term, message.prevIndex + message.entries.length);
-          if (type === 'appended' && message.ok) checker.vouched(id, to, term, message.index);
+          // The leader may have lost its folder meanwhile: what is vouched for was shown by the one that led.
+          if (type === 'appended' && message.ok) checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index);
         }
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
       }),

@@ -17,6 +17,8 @@ import type { World } from '../world.js';
 /** A node that stopped because of a fault is started again after so long. */
 const reviveMs = [200, 1_500] as const;
 const heardOfMs = 6_000;
+/** Ids of members are below this. */
+const folderNumbers = 100_000;
 
 export interface StageOptions {
   readonly cluster: SimCluster;
@@ -50,6 +52,9 @@ export class Stage {
   readonly #excuses = new Map<SimNode, Set<RegExp>>();
   readonly #damaged = new Set<SimNode>();
   readonly #lost = new Set<SimNode>();
+  /** How often a member has begun anew, by its id; and those that have no vote with the new folder yet. */
+  readonly #folders = new Map<number, number>();
+  readonly #renewing = new Map<SimNode, () => void>();
   /** Watches a node in place of the checkers, for lives that are not a member's. */
   readonly #observers = new Map<SimNode, NodeObserver>();
   /** `id life` of a member → those whose lives it has linked to. */
@@ -164,6 +169,23 @@ export class Stage {
 
   repaired(node: SimNode): void {
     this.#damaged.delete(node);
+  }
+
+  /** It begins anew with an empty folder; `done` is called when that one has a vote, for good. */
+  renew(node: SimNode, done: () => void): void {
+    this.#folders.set(node.id, (this.#folders.get(node.id) ?? 0) + 1);
+    this.#renewing.set(node, done);
+  }
+
+  /** The node has a vote by a committed membership. */
+  votes(node: SimNode): void {
+    this.#renewing.get(node)?.();
+    this.#renewing.delete(node);
+  }
+
+  /** What the checkers know the folder of a member by: a new one is somebody else. */
+  folderOf(id: number): number {
+    return id + folderNumbers * (this.#folders.get(id) ?? 0);
   }
 
   /** Its disk forgot what it acknowledged: it never comes back. */
