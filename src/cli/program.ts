@@ -346,8 +346,8 @@ DISTRIBUTED_HISTORY (default ~/.local/state/distributed/history; empty: not kept
 From a pipe: one line of reply for each line of input, and nothing else. A line without a newline at
 the end of the input is not run, for it may have been cut.
 
-When its node dies, the CLI goes on with another member. A write or COMMIT that was under way is sent
-again there, and happens once ('UNKNOWN disconnected …' if that cannot be learned). An open
+When its node dies, the CLI goes on with another member. A write or COMMIT that was under way is
+sent again there, and happens once ('UNKNOWN disconnected …' if that cannot be learned). An open
 transaction is rolled back: its commands get 'ERR aborted …' until COMMIT, ROLLBACK or the next
 BEGIN.
 
