@@ -25,6 +25,8 @@ export interface FoundingHost {
   readonly log: Log;
   readonly random: Random;
   readonly roster: Pick<Roster, 'judge'>;
+  /** The newest incarnation of a folder of which this node has applied an entry. */
+  origin(identity: Uint8Array): { readonly starts: number; readonly nonce: number } | undefined;
   /** Whether it asks to join a cluster: no record is made or adopted but the one that it is answered. */
   joining(): boolean;
   /** As long as it asks: a member of some cluster has dialled this node, or was dialled by it. */
@@ -41,7 +43,7 @@ export class FirstStart {
   readonly #host: FoundingHost;
   /** Members that said that they are empty, with the identity they said it with. */
   readonly #empty = new Map<number, Uint8Array>();
-  /** Newest incarnation seen of each folder, by its identity. */
+  /** Newest incarnation seen of each folder, by its identity; of others the replicated record tells, as far as they have written. */
   readonly #incarnations = new Map<string, { starts: number; nonce: number }>();
 
   constructor(host: FoundingHost) {
@@ -61,7 +63,11 @@ export class FirstStart {
   }
 
   #judgeIncarnation(hello: Hello): string | undefined {
-    const seen = this.#incarnations.get(keyOf(hello.identity));
+    const { identity } = hello;
+    return this.#isOlder(hello, this.#incarnations.get(keyOf(identity)) ?? this.#host.origin(identity));
+  }
+
+  #isOlder(hello: Hello, seen: { starts: number; nonce: number } | undefined): string | undefined {
     if (!seen || hello.starts > seen.starts || (hello.starts === seen.starts && hello.nonce === seen.nonce))
       return undefined;
     return `node ${hello.id} was started ${seen.starts} times, and this one says ${hello.starts}: an old copy of its folder, or a second process with a copy of it`;

@@ -248,6 +248,7 @@ class Run implements RunningNode {
       log: this.#log,
       random: this.#env.random,
       roster: this.#roster,
+      origin: (identity) => this.#node.origin(identity),
       joining: () => this.#joining !== undefined,
       heardOf: (address) => {
         if (!options.join) this.#joining?.also(address);

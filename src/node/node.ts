@@ -34,7 +34,7 @@ import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
 import { Raft } from '../raft/raft.js';
 import type { Entry, Membership, MembershipRefusal, Message as RaftMessage, Ready, Role } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
+import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, originKey, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { type AdminHost, answerRequest } from './admin.js';
 import { Changes } from './changes.js';
@@ -231,6 +231,14 @@ export class Node implements AdminHost {
   }
   get founding(): Founding | undefined {
     return this.#log.founding;
+  }
+
+  /** The newest incarnation of a folder's of which an entry is applied here. */
+  origin(identity: Uint8Array): { readonly starts: number; readonly nonce: number } | undefined {
+    const record = this.#store.system(originKey(identity));
+    if (record === undefined) return undefined;
+    const view = new DataView(record.buffer, record.byteOffset, record.length);
+    return { starts: view.getUint32(0, true), nonce: view.getUint32(4, true) };
   }
 
   #makeSelfCheck(): SelfCheck {

@@ -75,6 +75,11 @@ export function hasCommands(record: Uint8Array): boolean {
   return record.length > HEADER_BYTES + 40;
 }
 
+/** The key of the system record that tells of a folder's entries ("System records"); as `Store.system` takes it. */
+export function originKey(identity: Uint8Array): string {
+  return `o${Buffer.from(identity).toString('latin1')}`;
+}
+
 /** Types of entries, byte 48 of the header. */
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -242,7 +247,7 @@ export interface Store extends Snapshots {
 
   /** The payload (after HEADER_BYTES of room) of a config entry, and its CRC. */
   configRecord(config: Config): { readonly record: Uint8Array; readonly payloadCrc: number };
-  /** The published value of a system record whose key is ASCII of at most 64 bytes, a copy; undefined when there is none. */
+  /** The published value of a system record whose key has at most 64 bytes, one a character; a copy; undefined when there is none. */
   system(key: string): Uint8Array | undefined;
 
   /**

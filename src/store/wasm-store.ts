@@ -332,7 +332,7 @@ export class WasmStore implements Store {
   }
 
   system(key: string): Uint8Array | undefined {
-    this.u8.set(new TextEncoder().encode(key), this.argsAt);
+    this.u8.set(Buffer.from(key, 'latin1'), this.argsAt);
     const length = this.exports.systemValue!(key.length);
     if (length < 0) return undefined;
     const from = this.u32[this.argsAt / 4]!;

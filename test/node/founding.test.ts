@@ -8,7 +8,15 @@ import type { Hello } from '../../src/transport/types.js';
 const peers = [1, 2, 3].map((id) => ({ id, address: `127.0.0.1:${8079 + id}` }));
 const identityOf = (id: number, folder = 0) => new Uint8Array(16).fill(id * 16 + folder);
 
-function member(id: number, options: { folder?: number; peers?: typeof peers | undefined; joining?: boolean } = {}) {
+interface MemberOptions {
+  folder?: number;
+  peers?: typeof peers | undefined;
+  joining?: boolean;
+  /** What the replicated state says, by the identity's bytes. */
+  origins?: Map<string, { starts: number; nonce: number }>;
+}
+
+function member(id: number, options: MemberOptions = {}) {
   const { joining = false } = options;
   const own = 'peers' in options ? options.peers : peers;
   const log = {
@@ -39,6 +47,7 @@ function member(id: number, options: { folder?: number; peers?: typeof peers | u
     log: log as unknown as Log,
     random: { float: () => 0, bytes: (n) => new Uint8Array(n).fill(7) },
     roster,
+    origin: (identity) => options.origins?.get(identity.join()),
     joining: () => joining,
     heardOf: (address) => events.push(`heard of ${address}`),
     founded: () => {
@@ -163,6 +172,17 @@ describe('the judgement of a hello', () => {
     expect(one.membership.judge(two.hello({ starts: 4, nonce: 1 }))).toContain('old copy');
     expect(one.membership.judge(two.hello({ starts: 5, nonce: 2 }))).toContain('second process');
     expect(one.membership.judge(two.hello({ starts: 6, nonce: 2 }))).toBeUndefined();
+  });
+
+  it('refuses an older incarnation of which it has only applied entries, and no hello has told since its own start', () => {
+    const origins = new Map([[identityOf(2).join(), { starts: 5, nonce: 1 }]]);
+    const one = member(1, { origins });
+    const [, two] = founded();
+    one.membership.judge(two.hello());
+    const judge = (fields: Partial<Hello>) => one.membership.judge(two.hello(fields));
+    expect(judge({ starts: 4, nonce: 1 })).toContain('old copy');
+    expect(judge({ starts: 5, nonce: 2 })).toContain('second process');
+    expect(judge({ starts: 6, nonce: 2 }) ?? '').not.toContain('old copy');
   });
 
   it('a cluster of one founds itself, unless a member knows its address with another folder', () => {
