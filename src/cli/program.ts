@@ -371,8 +371,8 @@ DISTRIBUTED_HISTORY (default ~/.local/state/distributed/history; empty: not kept
 From a pipe: one line of reply for each line of input, and nothing else. A line without a newline at
 the end of the input is not run, for it may have been cut.
 
-When its node dies, the CLI goes on with another member. A write or COMMIT that was under way is sent
-again there, and happens once ('UNKNOWN disconnected …' if that cannot be learned). An open
+When its node dies, the CLI goes on with another member. A write or COMMIT that was under way is
+sent again there, and happens once ('UNKNOWN disconnected …' if that cannot be learned). An open
 transaction is rolled back: its commands get 'ERR aborted …' until COMMIT, ROLLBACK or the next
 BEGIN.
 
@@ -426,8 +426,8 @@ Examples:
   distributed cluster remove 3 --at 127.0.0.1:8080
   distributed cluster transfer 2
 
-A node joins with 'distributed --id 4 --port 8083 --join 127.0.0.1:8080'. Once it has caught up it is a
-voter, by itself.
+A node joins with 'distributed --id 4 --port 8083 --join 127.0.0.1:8080'. Once it has caught up it
+is a voter, by itself.
 Exit codes: 0 done; 1 refused, or nobody could be asked; 2 a wrong use of the program.`;
 
 interface ClusterFlags {
