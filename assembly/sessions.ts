@@ -72,8 +72,6 @@ import { growSome, locate } from './table';
 import {
   CODE_COMMIT,
   CODE_DEL,
-  CODE_INCR,
-  CODE_PERSIST,
   CODE_SEQ,
   CODE_SESSION,
   HEAD,
@@ -82,8 +80,10 @@ import {
   HEAD_VALUE,
   inRange,
   LAST_DEADLINE,
+  mostAnswer,
   OP_MORE,
   operationBytes,
+  SESSION_PREFIX,
   SESSION_WINDOW,
 } from './validate';
 import { newestTime, nextRevision, putRecord } from './version';
@@ -102,7 +102,6 @@ export const A_DATA: u32 = 2;
 
 const KEY: u32 = SESSION_STATE + SS_KEY;
 const KEY_BYTES: u32 = 9;
-const PREFIX: u8 = 0x73;
 /** How long a session lives after its last write, ms of log time. */
 const SESSION_MS: u64 = 3_600_000;
 
@@ -138,7 +137,7 @@ export function sessionOperation(at: u32): void {
 
 /** The slot of a session's record, 0: it has none. */
 function find(number: u64): u32 {
-  store<u8>(KEY, PREFIX);
+  store<u8>(KEY, SESSION_PREFIX);
   store<u64>(KEY + 1, number);
   const hash = hashKey(KEY, KEY_BYTES);
   store<u64>(SESSION_STATE, hash, SS_HASH);
@@ -198,7 +197,7 @@ function sequence(at: u32): void {
     return;
   }
   const before = sizeOf(record);
-  const after = <u64>logicalSize(KEY_BYTES + S_ANSWERS + keptBytes(value, end, lowest) + mostBytes(command));
+  const after = <u64>logicalSize(KEY_BYTES + S_ANSWERS + keptBytes(value, end, lowest) + mostAnswer(load<u8>(command)));
   const judged = <u32>load<u8>(command) != CODE_DEL;
   if (judged && !fits(before, after)) return pass(command, MSG_OUT_OF_MEMORY, 0);
   store<u64>(SESSION_STATE, number, SS_NUMBER);
@@ -239,13 +238,6 @@ function answerBytes(answer: u32): u32 {
 function dataBytes(outcome: u32, length: u32): u32 {
   if (outcome == OUTCOME_INTEGER) return 8;
   return outcome == OUTCOME_CONFLICT ? 1 + length : outcome == OUTCOME_CONFLICT_LONG ? SHOWN : 0;
-}
-
-/** Most bytes of the answer to the command at `p`. */
-function mostBytes(p: u32): u32 {
-  const code = <u32>load<u8>(p);
-  if (code == CODE_COMMIT) return A_DATA + 1 + SHOWN;
-  return code == CODE_DEL || code == CODE_INCR || code == CODE_PERSIST ? A_DATA + 8 : A_DATA;
 }
 
 function findAnswer(value: u32, end: u32, own: u64): u32 {
@@ -346,7 +338,7 @@ function put(block: u32, slot: u32, bytes: u32, revision: u64): void {
 
 /** Whether a system record's key is that of a session. */
 export function isSessionKey(key: u32, keyLen: u32): bool {
-  return keyLen == KEY_BYTES && load<u8>(key) == PREFIX;
+  return keyLen == KEY_BYTES && load<u8>(key) == SESSION_PREFIX;
 }
 
 /** Whether a session's key and value from a snapshot are what this version writes: they are read without looking at lengths. */

@@ -222,6 +222,8 @@ export {
   VA_PERSISTS,
   VA_PLACE,
   VA_READS,
+  VA_ANSWERS,
+  VA_SESSION_KEY,
   VA_SESSIONS,
 } from './validate';
 export {

@@ -19,12 +19,14 @@
  *     64  u32  PERSISTs so far
  *     68  u32  bytes of the longest key and value among the records of these operations so far
  *     72  u32  SESSIONs and SEQs so far
+ *     76  u32  bytes that the answers to the SEQs take at most, all in one record
+ *     80  9 B  key of a session's record: 's', the number
  */
 import { GUARD_AFTER, GUARD_BEFORE, LARGEST_BLOCK, classBytes, classOf } from './alloc';
 import { VALIDATE_STATE } from './layout';
 import { hashKey } from './hash';
 import { pad4 } from './memory';
-import { NODE_BYTES, REC_KEY, recDeadline, recDeleted, recKeyLen, recValueLen } from './record';
+import { FLAG_SYSTEM, NODE_BYTES, REC_KEY, recDeadline, recDeleted, recKeyLen, recValueLen } from './record';
 import { locate, slotRecord } from './table';
 
 export const VA_PLACE: u32 = 0;
@@ -42,6 +44,8 @@ export const VA_MORE_CLASSES: u32 = 56;
 export const VA_PERSISTS: u32 = 64;
 export const VA_LONGEST: u32 = 68;
 export const VA_SESSIONS: u32 = 72;
+export const VA_ANSWERS: u32 = 76;
+export const VA_SESSION_KEY: u32 = 80;
 const VA_BYTES_OF_STATE: u32 = 80;
 
 /** An operation: ARCHITECTURE.md, "Operation". */
@@ -73,6 +77,8 @@ export const LARGEST_TTL: u64 = 10_000_000_000_000;
 export const LAST_DEADLINE: u64 = ((<u64>1) << 53) - 1;
 /** Sequences that are answered and not forgotten lie less than this above the lowest unanswered one: as many as a byte tells apart. */
 export const SESSION_WINDOW: u32 = 256;
+/** The first byte of a session's key. */
+export const SESSION_PREFIX: u8 = 0x73;
 /** Bytes of key and value of the largest record of a session: as many answers, each a conflict on a long key. */
 const LARGEST_SESSION: u32 = 9 + 8 + SESSION_WINDOW * 67;
 /** Most SESSIONs and SEQs of an entry: each makes a record that the entry does not bring with it. */
@@ -262,8 +268,26 @@ function judgeSession(at: u32, code: u32, room: u32, key: u32, value: u32): bool
   if (!isSeq) set(VA_COMMANDS, get(VA_COMMANDS) + 1);
   if (code == CODE_FENCE) return true;
   set(VA_SESSIONS, get(VA_SESSIONS) + 1);
-  addNeed(NODE_BYTES + REC_KEY + LARGEST_SESSION);
-  return get(VA_SESSIONS) <= MOST_SESSIONS;
+  if (get(VA_SESSIONS) > MOST_SESSIONS) return false;
+  if (isSeq) set(VA_ANSWERS, get(VA_ANSWERS) + mostAnswer(room > HEAD + 24 ? load<u8>(at, HEAD + 24) : CODE_COMMIT));
+  const before = key == 0 ? 0 : sessionBytes(load<u64>(at, HEAD));
+  addNeed(NODE_BYTES + REC_KEY + min(LARGEST_SESSION, 9 + 8 + before + get(VA_ANSWERS)));
+  return true;
+}
+
+/** Most bytes that the answer to a command of that code takes in its session's record. */
+export function mostAnswer(code: u32): u32 {
+  if (code == CODE_COMMIT) return 67;
+  return code == CODE_DEL || code == CODE_INCR || code == CODE_PERSIST ? 10 : 2;
+}
+
+/** Bytes of the value that a session has before this entry: what the entry's own answers add is counted. */
+function sessionBytes(number: u64): u32 {
+  const key = VALIDATE_STATE + VA_SESSION_KEY;
+  store<u8>(key, SESSION_PREFIX);
+  store<u64>(key + 1, number);
+  const slot = locate(hashKey(key, 9), key, 9 | FLAG_SYSTEM);
+  return slot == 0 ? 0 : recValueLen(slotRecord(slot));
 }
 
 /** Whether a number is one of a session or a sequence: they are numbers of JavaScript's too. */

@@ -392,8 +392,7 @@ export class Node implements AdminHost {
     const tickMs = this.#parts.options.heartbeatMs / ticksPerHeartbeat;
     const late = now - this.#tickedAt > lateTicks * tickMs * this.#ticksAtOnce;
     this.#tickedAt = now;
-    const ticks = this.#snapshots.frozen ? 0 : this.#ticksAtOnce;
-    for (let i = 0; i < ticks; i++) raft?.tick(late);
+    for (let i = 0; i < this.#ticksAtOnce; i++) raft?.tick(late);
     this.#snapshots.tick(now);
     if (this.#settle()) return;
     this.#reads.repeat(now, false);

@@ -11,7 +11,8 @@
  *
  * 1. *Received*: nothing else changes. What it holds so far is read and served as before.
  * 2. *Installed*: it takes the place of the log, durably. For as long as that takes, Raft is kept from appending: it gets no
- *    appends, no votes that could make it a leader, and its time stands still (`frozen`). Then Raft is told, and goes on behind it.
+ *    appends, and no votes that could make it a leader (`drops`), while its time goes on, so that it does not stand by a leader that is
+ *    gone. Then Raft is told, and goes on behind it.
  * 3. *Loaded*: what the store was applying is finished; then it is emptied and filled, in slices. Until that is over nothing is
  *    applied, parsed or read (`loading`): clients wait, while the node ticks, persists, acknowledges and votes.
  *    A crash at any point finds the old log or the new snapshot on disk.
@@ -138,19 +139,14 @@ export class Snapshots {
     return this.#taking.pinned;
   }
 
-  /** Raft must not be given anything that makes it append to the log. */
-  get frozen(): boolean {
-    return this.#receiving.installing;
-  }
-
   /** Nothing may be applied anew, parsed or read. */
   get loading(): boolean {
     return this.#loading || this.#rebuild.underWay;
   }
 
-  /** Whether a message for Raft has to be dropped now: it will be sent again, or has come too late. */
+  /** Whether a message for Raft has to be dropped now, for it makes it append to the log: it will be sent again, or has come too late. */
   drops({ type }: RaftMessage): boolean {
-    return this.frozen && (type === 'append' || type === 'voted' || type === 'timeoutNow');
+    return this.#receiving.installing && (type === 'append' || type === 'voted' || type === 'timeoutNow');
   }
 
   /** To be called now and then, in between two entries. */

@@ -439,6 +439,35 @@ describe.each(builds)('apply in the %s kernel', (build) => {
     expect(kernel.getCurrent(`small ${index}`)).toBe('s');
   });
 
+  test('entries full of sequences have the memory for their notes made sure, or are not begun', () => {
+    const long = 'k'.repeat(100);
+    let begun = 0;
+    // From much room to less and less.
+    for (let fillers = 20; fillers <= 140; fillers += 4) {
+      const kernel = new TestKernel(build, 3, 2_600);
+      let index = 0;
+      const apply = (commands: number, ...operations: Buffer[]) => {
+        index++;
+        expect(kernel.stage(record(index, EntryType.data, payload(origin, index, commands, ...operations)))).toBe(true);
+        return kernel.applyAll().outcome;
+      };
+      let outcome = apply(1, session());
+      for (let i = 0; i < fillers && outcome === Outcome.done; i++)
+        outcome = apply(1, set(`${i}`, 'x'.repeat(400_000)));
+      let sequence = 0;
+      for (let round = 0; round < 2 && outcome === Outcome.done; round++) {
+        const operations = Array.from({ length: 1_024 }, () => {
+          sequence++;
+          return Buffer.concat([seq(2, sequence, Math.max(1, sequence - 255)), commit([[long, 9]])]);
+        });
+        outcome = apply(1_024, ...operations);
+        if (outcome === Outcome.done) begun++;
+      }
+    }
+    expect(begun).toBeGreaterThan(5);
+    expect(begun).toBeLessThan(60);
+  });
+
   test('the state hash is noted at every index that divides by 1,024, also inside a batch', () => {
     const { kernel, stage } = start();
     let expected = 0n;

@@ -138,6 +138,8 @@ const drawings: [string, string, (string | number)[]][] = [
       'VA_PERSISTS',
       'VA_LONGEST',
       'VA_SESSIONS',
+      'VA_ANSWERS',
+      'VA_SESSION_KEY',
     ],
   ],
   [

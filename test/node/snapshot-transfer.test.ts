@@ -179,6 +179,23 @@ describe('a follower that needs what the log has no more', () => {
     await allIsWell(cluster);
   });
 
+  it('votes for another leader while a snapshot takes the place of its log', async () => {
+    const { cluster, leader, far, third } = await scene('frozen');
+    cluster.heal();
+    await cluster.until(() => files(far, '.part').length > 0);
+    far.diskDelayMs = [900, 1_000];
+    const begun = () => files(far, '.seg').some((name) => name.startsWith('wal-0000000002'));
+    await cluster.until(() => begun() || files(far, '.tmp').some((name) => name.startsWith('wal-0000000002')));
+    cluster.kill(leader);
+    // Nobody leads without its vote, and who does sends it entries at once.
+    await cluster.until(() => told(third, 'leader of term').length > 0);
+    expect(told(far, 'in place of its log')).toEqual([]);
+    await cluster.until(() => told(far, 'loaded the snapshot').length > 0);
+    far.diskDelayMs = [0.1, 0.5];
+    cluster.restart(leader);
+    await allIsWell(cluster);
+  });
+
   it('is sent a new snapshot when the leader’s own has rotted', async () => {
     const { cluster, leader } = await scene('rot');
     const [name] = files(leader, '.snap');

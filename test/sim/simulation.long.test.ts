@@ -1,17 +1,19 @@
 /**
  * Whole clusters under faults, many seeds, in two processes that share the seeds of the middle: those must go the same way in both.
- * SIM_SEEDS says how many (100), SIM_FIRST from which on.
+ * SIM_SEEDS says how many (700, which are ten simulated hours), SIM_FIRST from which on.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { faultKinds } from '../../src/sim/run/faults.js';
 
+const whole = 700;
+const wholeMs = 10 * 3_600_000;
 const first = Number(process.env.SIM_FIRST ?? 1);
-const count = Number(process.env.SIM_SEEDS ?? 100);
+const count = Number(process.env.SIM_SEEDS ?? whole);
 /** Seeds that both processes run. */
 const shared = Math.min(20, count);
-const timeoutMs = 60_000 + count * 6_000;
+const timeoutMs = 60_000 + count * 2_000;
 
 interface Totals {
   readonly runs: number;
@@ -41,6 +43,7 @@ describe('a cluster under faults', () => {
     const twice = Object.keys(both[0].traces).filter((seed) => seed in both[1].traces);
     expect(twice.length).toBeGreaterThanOrEqual(shared);
     for (const seed of twice) expect(both[1].traces[seed], `trace of seed ${seed}`).toBe(both[0].traces[seed]);
+    if (count >= whole) expect(both[0].simulatedMs + both[1].simulatedMs).toBeGreaterThanOrEqual(wholeMs);
     const total = (of: 'faults' | 'counts', name: string) => both.reduce((sum, part) => sum + (part[of][name] ?? 0), 0);
     for (const { name } of faultKinds) expect(total('faults', name), name).toBeGreaterThan(0);
     const names = ['acknowledged', 'unknown', 'refused', 'commits', 'conflicts', 'snapshots', 'elections', 'hashes'];

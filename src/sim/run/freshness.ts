@@ -1,7 +1,8 @@
 /**
  * Reads that must not be stale, asked for while they are most likely to be. When a fault sounds the alarm, each node is written to and
  * read from many times a second for a while: a writer on each node counts up a key of its own, and a reader on each node reads them
- * all. No read may see less than what had been acknowledged when it was asked for.
+ * all. No read may see less than what had been acknowledged when it was asked for. The keys are other ones each time: a write that a
+ * writer of before left unanswered may still take effect, after all of a later one's.
  */
 import { Violation } from '../check/violation.js';
 import type { SimClient } from '../client.js';
@@ -16,17 +17,16 @@ const lingerMs = 600;
 
 export class Freshness {
   readonly #works: Works;
-  /** What was acknowledged of each node's key. */
-  readonly #acknowledged: number[];
-  readonly #written: number[];
+  /** What was acknowledged of each node's key, this time. */
+  #acknowledged: number[] = [];
+  #written: number[] = [];
+  #times = 0;
   #until = 0;
   #on = false;
   reads = 0;
 
   constructor(works: Works) {
     this.#works = works;
-    this.#acknowledged = works.stage.nodes.map(() => 0);
-    this.#written = works.stage.nodes.map(() => 0);
     works.stage.onAlarm = (ms) => this.#alarm(ms);
   }
 
@@ -36,6 +36,9 @@ export class Freshness {
     if (this.#on || this.#works.over) return;
     this.#on = true;
     this.#works.active++;
+    this.#times++;
+    this.#acknowledged = stage.nodes.map(() => 0);
+    this.#written = stage.nodes.map(() => 0);
     const clients = stage.nodes.map((node) => this.#begin(node));
     const look = (): void => {
       if (stage.world.now < this.#until && !this.#works.over) {
@@ -67,18 +70,24 @@ export class Freshness {
     again();
   }
 
+  #key(id: number): string {
+    return `fresh-${this.#times}-${id}`;
+  }
+
   #write({ id }: SimNode, client: SimClient): void {
     const value = ++this.#written[id - 1]!;
-    client.send(`SET fresh-${id} ${value}`, (reply) => {
-      if (reply === 'OK') this.#acknowledged[id - 1] = Math.max(this.#acknowledged[id - 1]!, value);
+    const acknowledged = this.#acknowledged;
+    client.send(`SET ${this.#key(id)} ${value}`, (reply) => {
+      if (reply === 'OK') acknowledged[id - 1] = Math.max(acknowledged[id - 1]!, value);
     });
   }
 
   #read({ id }: SimNode, client: SimClient): void {
     const { stage } = this.#works;
     const least = [...this.#acknowledged];
+    const keys = stage.nodes.map((node) => this.#key(node.id));
     const invoked = stage.world.now;
-    client.send(`MGET ${stage.nodes.map((node) => `fresh-${node.id}`).join(' ')}`, (reply) => {
+    client.send(`MGET ${keys.join(' ')}`, (reply) => {
       if (!reply?.startsWith('[')) return;
       this.reads++;
       const found = (JSON.parse(reply) as (string | null)[]).map(Number);
@@ -86,7 +95,7 @@ export class Freshness {
       if (at >= 0)
         throw new Violation(
           'stale read',
-          `node ${id}, asked at ${invoked.toFixed(1)}, read fresh-${at + 1} as ${found[at]}; ${least[at]} had been acknowledged`,
+          `node ${id}, asked at ${invoked.toFixed(1)}, read ${keys[at]} as ${found[at]}; ${least[at]} had been acknowledged`,
         );
     });
   }
