@@ -145,9 +145,9 @@ How reads are answered (--read):
 
 A node prints one line on standard output when it serves, its log goes to standard error.
 SIGTERM and SIGINT stop it in good order. Its state is in the data folder; the folder, not the
-flags, says which cluster it belongs to once it does. A node with an empty folder that is not node 1
-and is given neither --join nor --peers asks 127.0.0.1:8080, for 10 s. One whose folder was lost is
-started as before, and replaces itself. A node that is removed stops by itself, and says so.
+flags, says which cluster it belongs to once it does. A node with an empty folder that is not
+node 1 and is given neither --join nor --peers asks 127.0.0.1:8080, for 10 s. One whose folder was
+lost is started as before, and replaces itself. A node that is removed stops by itself, and says so.
 
 Each flag can be given by its environment variable; the flag wins.
 Exit codes: 0 stopped as told, or removed from its cluster; 1 an error, told in one line; 2 a wrong
@@ -426,8 +426,8 @@ Examples:
   distributed cluster remove 3 --at 127.0.0.1:8080
   distributed cluster transfer 2
 
-A node joins with 'distributed --id 4 --port 8083 --join 127.0.0.1:8080'. Once it has caught up it is a
-voter, by itself.
+A node joins with 'distributed --id 4 --port 8083 --join 127.0.0.1:8080'. Once it has caught up it
+is a voter, by itself.
 Exit codes: 0 done; 1 refused, or nobody could be asked; 2 a wrong use of the program.`;
 
 interface ClusterFlags {

@@ -82,7 +82,7 @@ export class Changes {
 
   /** Something is to be done, or may be when time has passed. */
   get waiting(): boolean {
-    return this.#pending.length > 0 || this.#host.roster.members.some(({ kind }) => kind === Kind.learner);
+    return this.#pending.length > 0 || this.#host.roster.hasLearners;
   }
 
   add(goal: Goal, done: (outcome: Outcome) => void): void {

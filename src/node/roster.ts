@@ -94,6 +94,7 @@ export class Roster {
   readonly #settings: readonly Setting[];
   #members: Members;
   #index = 0;
+  #hasLearners = false;
   /** The snapshot that was installed last: the store may not hold it yet. */
   #snapshot: Setting | undefined;
   /** The record in force, or one before it in the log, lists this node. */
@@ -124,6 +125,9 @@ export class Roster {
   /** The record in force: everybody, also who is invited or removed. */
   get members(): Members {
     return this.#members;
+  }
+  get hasLearners(): boolean {
+    return this.#hasLearners;
   }
   /** The entry that set it; 0: what the log begins with. As Raft numbers them. */
   get index(): number {
@@ -182,7 +186,9 @@ export class Roster {
 
   /** Entries that came from a peer: those that set the members say so to Raft. */
   note(entries: readonly Entry[]): readonly Entry[] {
-    if (!entries.some(({ bytes }) => bytes[RecordOffset.type] === EntryType.config)) return entries;
+    let last = entries.length - 1;
+    while (last >= 0 && entries[last]!.bytes[RecordOffset.type] !== EntryType.config) last--;
+    if (last < 0) return entries;
     return entries.map((entry) => {
       const members = membersOf(entry);
       return members ? { ...entry, membership: this.#membershipOf(members) } : entry;
@@ -208,6 +214,7 @@ export class Roster {
     const gone = this.#members.filter((member) => takesPart(member) && !lists(members, member));
     this.#members = members;
     this.#index = index;
+    this.#hasLearners = members.some(({ kind }) => kind === Kind.learner);
     this.#wasMember ||= this.#lists(members);
     for (const member of gone) this.#seeOff(member);
     this.#host.review();

@@ -200,7 +200,17 @@ describe('--help', () => {
   });
 
   it('fits a terminal of 100 columns', async () => {
-    for (const command of ['', 'up', 'cli', 'status', 'bench store', 'bench cluster']) {
+    for (const command of [
+      '',
+      'up',
+      'cli',
+      'status',
+      'cluster',
+      'cluster add',
+      'cluster transfer',
+      'bench store',
+      'bench cluster',
+    ]) {
       const { stdout } = await distributed(`${command} --help`);
       for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100);
     }
