@@ -14,6 +14,7 @@ import { Joining } from './joining.js';
 import { takesPart } from './members.js';
 import { Node } from './node.js';
 import { isLoopback, joinAddress, NodeError, type NodeOptions, RemovedError, splitAddress } from './options.js';
+import { noteOthers, othersNoted } from './others.js';
 import { restoreAll } from './restore.js';
 import { Roster, scanMembers } from './roster.js';
 
@@ -139,7 +140,7 @@ async function open(env: Env, options: NodeOptions, checksum: Crc32c): Promise<L
       defer: (callback) => env.timers.defer(callback),
       crc32c: checksum,
       directory: dataDir,
-      repair: (founding) => hasOthers(options, founding),
+      repair: (founding) => othersNoted(env.disk, dataDir) || hasOthers(options, founding),
       onWarning: (message) => options.log('warn', message),
       nodeId: id,
       tailBytes: Math.floor(options.snapshotLogBytes * tailShare),
@@ -355,7 +356,10 @@ class Run implements RunningNode {
     this.#connecting = true;
     this.#env.timers.defer(() => {
       this.#connecting = false;
-      if (!this.#stopping && this.#log.founding) this.#transport.connect(this.#peers());
+      if (this.#stopping || !this.#log.founding) return;
+      this.#transport.connect(this.#peers());
+      const others = this.#roster.members.some((member) => member.id !== this.#options.id && takesPart(member));
+      noteOthers(this.#env.disk, this.#options.dataDir, others);
     });
   }
 

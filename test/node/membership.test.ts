@@ -142,6 +142,28 @@ describe('joining', () => {
     expect(await cluster.ask(cluster.node(2), 'INCR key1')).toMatch(/^\(integer\)/);
   });
 
+  it('lets the node that began alone be repaired by those who came, although its log forgets them', async () => {
+    const cluster = await alone('rot of the founder');
+    cluster.start(cluster.node(2), joining(1));
+    cluster.start(cluster.node(3), joining(1));
+    await voters(cluster, [1, 2, 3]);
+    const client = cluster.client(cluster.node(2));
+    for (let i = 0; i < 30; i++) expect(await client.ask(`SET key${i} 1`, 20_000)).toBe('OK');
+    const one = cluster.node(1);
+    cluster.kill(one);
+    const first = one.disk
+      .list('/data')
+      .filter((name) => name.startsWith('wal-'))
+      .sort()[0]!;
+    one.disk.flipBit(`/data/${first}`, (512 + 600) * 8);
+    one.host.restart();
+    cluster.start(one, aloneOptions);
+    await cluster.until(() => one.lines.some((line) => line.includes('the data folder is repaired')));
+    await voters(cluster, [1, 2, 3]);
+    expect(await cluster.ask(one, 'COUNT')).toBe('(integer) 31');
+    cluster.assertHealthy();
+  });
+
   it('goes on where it was when the joiner dies at any time, and when all are killed', async () => {
     for (const afterMs of [5, 20, 50, 90, 150, 400]) {
       const cluster = await alone(`joiner dies ${afterMs}`);
