@@ -9,6 +9,7 @@ import { RaftChecker } from '../check/raft.js';
 import { Violation } from '../check/violation.js';
 import { SimCluster, type SimNode } from '../cluster.js';
 import { SeededRandom } from '../random.js';
+import { Deadlines } from './deadlines.js';
 import { faultKind } from './faults.js';
 import { Freshness } from './freshness.js';
 import { Lists } from './lists.js';
@@ -59,6 +60,7 @@ class Run {
   readonly #registers: Registers;
   readonly #lists: Lists;
   readonly #singles: Singles;
+  readonly #deadlines: Deadlines;
   readonly #retries: Retries;
   readonly #freshness: Freshness;
   readonly #tell: (who: string, what: string) => void;
@@ -93,6 +95,7 @@ class Run {
     this.#registers = new Registers(this.#works);
     this.#lists = new Lists(this.#works);
     this.#singles = new Singles(this.#works);
+    this.#deadlines = new Deadlines(this.#works);
     this.#retries = new Retries(this.#works);
     this.#freshness = new Freshness(this.#works);
   }
@@ -104,6 +107,8 @@ class Run {
     this.#registers.start(clients + 1);
     this.#lists.start(clients + 1);
     this.#singles.start(clients);
+    // Each deadline makes the leader write an entry of its own: not everywhere.
+    if (this.#works.random.chance(0.4)) this.#deadlines.start();
     this.#retries.start(retriers);
     for (const fault of faults) this.#schedule(fault);
     await this.#go(ms);
@@ -281,6 +286,7 @@ class Run {
       faults: this.#stage.counts,
       counts: {
         ...this.#works.counts,
+        ...this.#deadlines.counts,
         ...this.#lists.outcomes,
         ...this.#retries.outcomes,
         ...this.#raft.counts,
