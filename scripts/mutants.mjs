@@ -52,7 +52,8 @@ function simulate(copy, mutant, seconds) {
   }
   const timer = setTimeout(() => child.kill(), seconds * 1000);
   return new Promise((resolve, reject) => {
-    child.once('exit', (code) => {
+    // Not 'exit': what it has printed last may come after that.
+    child.once('close', (code) => {
       clearTimeout(timer);
       const found = /^seed (\S+) FAILED: ([^\n]*)/m.exec(output);
       if (found) resolve({ seed: found[1], what: found[2] });
