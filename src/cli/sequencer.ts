@@ -32,6 +32,17 @@ const idleMs = 600_000;
 /** A longer line would exceed the server's limit with a sequence before it. */
 const longestLine = 8_388_608 - 64;
 
+/** Refusals that are the same for every sending of a line: what the server notes as its outcome, or what the line itself is refused for. */
+const forEachSending = /^ERR (syntax|not-an-integer|overflow|conflict|aborted) /;
+
+/**
+ * Whether the reply to a line that had been sent before tells nothing of the earlier sending. A node that has no leader or no room, say, refuses
+ * the line as it comes, whatever became of it elsewhere.
+ */
+export function saysNothingOfEarlier(reply: string): boolean {
+  return reply.startsWith('ERR ') && !forEachSending.test(reply);
+}
+
 /** What it must know of a line. */
 export interface Line {
   readonly line: Buffer;
@@ -140,6 +151,7 @@ export class Sequencer {
       return 'has';
     }
     this.#state = 'none';
+    this.abandoned();
     if (/^(UNKNOWN|ERR (no-leader|timeout|stopping|lost|disk-full)) /.test(reply)) return 'unavailable';
     if (reply.startsWith('ERR session ') && this.#number !== undefined) {
       this.#number = undefined;
@@ -147,6 +159,11 @@ export class Sequencer {
     }
     this.#state = 'cannot';
     return 'cannot';
+  }
+
+  /** Whatever is under way has been given up, and is not asked about again: its numbers hold up no others. */
+  abandoned(): void {
+    this.#lowest = this.#next;
   }
 
   /** A line has been sent. */

@@ -26,7 +26,7 @@ import type { Connection } from '../client/connection.js';
 import { messages } from '../protocol/commands.js';
 import { type CommandKind, kindOf } from './command-kind.js';
 import { type Found, locate } from './locate.js';
-import { Sequencer } from './sequencer.js';
+import { Sequencer, saysNothingOfEarlier } from './sequencer.js';
 
 export interface SessionOptions {
   /** Tried in this order; the members that a node names are added. */
@@ -264,7 +264,7 @@ export class Session {
     }
     if (item.kind === 'begin' && line.equals(ok)) this.#open = true;
     if (item.kind === 'commit' || item.kind === 'rollback') this.#open = false;
-    this.#handlers.reply(line);
+    this.#handlers.reply(outcomeOf(item, line));
     if (item.kind === 'quit' && line.equals(ok)) this.#quit();
     if (!this.#full || this.unanswered > maxLines / 2 || this.#bytes > maxBytes / 2) return;
     this.#full = false;
@@ -363,6 +363,7 @@ export class Session {
 
   /** Answers what is left in the same way; a BEGIN among it leaves the lines that follow without their transaction. */
   #refuseRest(text: string): void {
+    this.#sequencer.abandoned();
     for (const item of this.#items.slice(this.#head)) {
       this.#giveUp(item);
       item.answer ??= (item.repeat ? undefined : this.#doomed(item)) ?? text;
@@ -426,6 +427,12 @@ function answerOf(kind: CommandKind, inside: Inside, lost: string): string | und
   if (inside === 'none') return kind === 'write' ? unknownText(lost) : undefined;
   if (inside === 'undecided' && (kind === 'write' || kind === 'commit')) return unknownText(lost);
   return kind === 'rollback' ? 'OK' : abortedText(lost);
+}
+
+/** What the user is told: a refusal of a line sent again, after a loss that left its outcome open, leaves it as open as before. */
+function outcomeOf(item: Item, reply: Buffer): Buffer {
+  if (item.unknown === undefined || item.sequence === undefined) return reply;
+  return saysNothingOfEarlier(reply.toString('latin1', 0, headBytes)) ? Buffer.from(item.unknown) : reply;
 }
 
 function unknownText(lost: string): string {

@@ -381,6 +381,52 @@ describe('a session whose cluster knows sessions too', () => {
     ]);
   });
 
+  it('says UNKNOWN of a write sent again that a node refuses: the earlier sending may have happened', async () => {
+    const { members, send, answered, replies, state } = await sequenced();
+    const refusals = [
+      'ERR no-leader nobody',
+      'ERR disk-full no room',
+      'ERR out-of-memory limit',
+      'ERR session number 100 is unknown',
+      'ERR too-large value',
+    ];
+    for (const refusal of refusals) {
+      for (const node of members) node.script = () => undefined;
+      send('GET a');
+      await answered();
+      const here = members.find((node) => node.connections > 0)!;
+      const there = members.find((node) => node !== here)!;
+      here.script = (line) => (line.includes('INCR') ? 'late' : undefined);
+      there.script = (line) => (line.includes('INCR') ? refusal : undefined);
+      send('INCR a');
+      await answered();
+      await here.start();
+    }
+    expect(state.map.get('a')).toBe(String(refusals.length));
+    expect(replies.filter((_, i) => i % 2 === 1)).toEqual(
+      refusals.map(() => expect.stringMatching(/^UNKNOWN disconnected /)),
+    );
+    // What is sent for the first time is refused for good.
+    for (const node of members) node.script = (line) => (line.includes('INCR') ? 'ERR no-leader nobody' : undefined);
+    send('INCR a');
+    await answered();
+    expect(replies.at(-1)).toBe('ERR no-leader nobody');
+  });
+
+  it('goes on writing after as many as may be under way have been given up', async () => {
+    const { members, send, answered, replies } = await sequenced();
+    members[0]!.script = (line) => (line.startsWith('SEQ') ? 'die' : undefined);
+    members[1]!.script = (line) => (line === 'SESSION 100' ? 'ERR no-leader nobody' : undefined);
+    send(...Array.from({ length: 256 }, () => 'SET a 1'));
+    await answered();
+    expect(new Set(replies.map((reply) => reply.slice(0, 20)))).toEqual(new Set(['UNKNOWN disconnected']));
+    members[1]!.script = () => undefined;
+    send('SET b 1');
+    await answered();
+    expect(replies.at(-1)).toBe('OK');
+    expect(members[1]!.received.at(-1)).toBe('SEQ 257 FROM 257 SET b 1');
+  });
+
   it('goes elsewhere to learn what a node that stops or has lost the answer calls unknown', async () => {
     const { members, send, answered, state } = await sequenced(3);
     members[0]!.script = (line) => (line.includes('SEQ 1') ? 'UNKNOWN stopping this node is stopping' : undefined);
