@@ -72,6 +72,7 @@ import { growSome, locate } from './table';
 import {
   CODE_COMMIT,
   CODE_DEL,
+  CODE_FENCE,
   CODE_SEQ,
   CODE_SESSION,
   HEAD,
@@ -198,13 +199,21 @@ function sequence(at: u32): void {
   }
   const before = sizeOf(record);
   const after = <u64>logicalSize(KEY_BYTES + S_ANSWERS + keptBytes(value, end, lowest) + mostAnswer(load<u8>(command)));
-  const judged = <u32>load<u8>(command) != CODE_DEL;
+  const judged = mayBeRefused(<u32>load<u8>(command));
   if (judged && !fits(before, after)) return pass(command, MSG_OUT_OF_MEMORY, 0);
   store<u64>(SESSION_STATE, number, SS_NUMBER);
   store<u64>(SESSION_STATE, own, SS_SEQUENCE);
   store<u64>(SESSION_STATE, lowest, SS_LOWEST);
   setSequenced(judged && after > before ? after - before : 0);
   pastOperation(at, operationBytes(at));
+}
+
+/**
+ * Whether the note of a command may be refused for want of room. That of a DEL may not, which makes room; nor that of a FENCE: its answer is
+ * definite, and without the note the COMMIT itself could still happen.
+ */
+function mayBeRefused(code: u32): bool {
+  return code != CODE_DEL && code != CODE_FENCE;
 }
 
 /** Answers with a message about a number; nothing is done. */

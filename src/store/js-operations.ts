@@ -193,11 +193,11 @@ export class Operations {
     const verdict = this.sessions.judge(number, sequence, from, mostData);
     if ('reply' in verdict) {
       this.pass(verdict.reply);
-    } else if (code !== Op.del && !this.fits(verdict.growth)) {
+    } else if (mayBeRefused(code) && !this.fits(verdict.growth)) {
       this.pass(this.texts.fixed.outOfMemory);
     } else {
       this.sequenced = true;
-      this.notedBytes = code === Op.del ? 0 : Math.max(0, verdict.growth);
+      this.notedBytes = mayBeRefused(code) ? Math.max(0, verdict.growth) : 0;
     }
   }
 
@@ -410,6 +410,11 @@ export class Operations {
 }
 
 /** Commands whose reply may be an integer. */
+/** Whether the note of a command may be refused for want of room: not that of one which makes room, nor that of a FENCE (assembly/sessions.ts). */
+function mayBeRefused(code: number): boolean {
+  return code !== Op.del && code !== Op.fence;
+}
+
 const withInteger: ReadonlySet<number> = new Set([Op.del, Op.incr, Op.persist]);
 
 /** Units of work of an operation or a check of that many bytes. */

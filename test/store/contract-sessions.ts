@@ -595,6 +595,18 @@ function recordTests(make: MakeHarness): void {
     ]);
   });
 
+  test('takes a fence’s number when the limit is reached too: a COMMIT that comes later does not happen', () => {
+    const { h, n } = start(make);
+    const node = new Peer(h);
+    node.apply(3, seq(n, 1), set('a', '1'), seq(n, 2), set('a', '2'), seq(n, 3), set('a', '3'));
+    h.commitLimit(1);
+    node.apply(1, seq(n, 4), fence());
+    h.commitLimit(0);
+    node.apply(1, seq(n, 4), commit([], set('late', '1')));
+    const { send } = talk(h, n);
+    expect(send('EXISTS late', 'SEQ 4 COMMIT')).toEqual(['(integer) 0', fenced]);
+  });
+
   test('goes with a snapshot into either kind of store', () => {
     const { h, send, n } = start(make);
     send('SEQ 1 INCR a', 'SEQ 2 SET b 1 NX', 'BEGIN', 'SET c 1', 'SEQ 3 COMMIT', 'SEQ 4 COMMIT');
