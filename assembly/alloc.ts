@@ -47,6 +47,7 @@ import {
   PAGE_USED,
   pageEntry,
   pageOf,
+  paidPages,
   segmentPages,
   takePages,
   totalPages,
@@ -224,6 +225,7 @@ function allocRun(n: u32, family: u32): u32 {
   if (page == 0) return 0;
   count((<i64>pages) << 16, 1);
   if (family != 0) {
+    paidPages(pages);
     store<u8>(pageEntry(page), <u8>family, PAGE_CLASS);
     countRecords(1);
   }
@@ -276,6 +278,7 @@ function freeRecordPages(page: u32, pages: u32, entry: u32): void {
 function newPage(list: u32): u32 {
   const page = takePages(1);
   if (page == 0) return 0;
+  if (list >= CLASSES) paidPages(1);
   const entry = pageEntry(page);
   store<u8>(entry, KIND_BLOCKS, PAGE_KIND);
   store<u8>(entry, <u8>list, PAGE_CLASS);

@@ -50,7 +50,7 @@ import {
   operateStart,
 } from './operate';
 import { resultBegin, sliceBegin, sliceFull } from './output';
-import { firstHeapPage, freshPage, reserve } from './pages';
+import { firstHeapPage, freshPage, owePages, reserve, SPARE_PAGES } from './pages';
 import { expired, FLAG_SYSTEM, newRecord, REC_KEY, recDeadline, recKey, recKeyLen, recValue, recValueLen } from './record';
 import { goodSession, isSessionKey } from './sessions';
 import { growSome, growthPages, locate, locateRecord, tableBytes } from './table';
@@ -159,8 +159,6 @@ const JUDGINGS: i32 = 16;
 const VERSIONS_AFTER: u32 = 4096;
 const CHECKPOINT_ENTRIES: u64 = 1024;
 
-/** Pages beyond the entry's own need that must be there before it is begun: replies, items, buffers of the front half. */
-const SPARE_PAGES: u64 = 128;
 /** An entry removes expired records until it has removed so many, or keys of so many bytes (ARCHITECTURE.md, "Expiry"). */
 const MOST_REMOVED: u32 = 1024;
 const MOST_REMOVED_BYTES: u32 = 1 << 20;
@@ -314,6 +312,7 @@ function endEntry(): void {
     store<u64>(APPLY_STATE, index, AP_CHECKPOINT);
     store<u64>(APPLY_STATE, newestHash(), AP_CHECKPOINT_HASH);
   }
+  owePages(0);
   set(AP_PHASE, NONE);
   set(AP_RECORD, min(STAGE_BASE + STAGE_SIZE, (get(AP_END) + 63) & ~63));
 }
@@ -407,13 +406,17 @@ function makeRoom(removals: bool): u32 {
   const operations = validOperations();
   const records = (validBytes() * 3) >> 17;
   const more = (removals ? REMOVAL_PAGES : 0) + (get(AP_DOES) == TYPE_CONFIG ? CONFIG_PAGES : 0);
-  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + SPARE_PAGES + more;
+  const pages = validPages() + records + validClasses() + SYSTEM_CLASSES + <u64>SPARE_PAGES + more;
   const need = pages + <u64>growthPages(operations + 2);
   if (need >= 65536) return NO_MEMORY;
-  if (!compacting() && reserve(<u32>need)) return DONE;
-  // What entries before this one superseded can be freed only once they are published.
-  if (newestApplied() != appliedIndex()) publishAll();
-  return makeWay(<u32>need);
+  let outcome = DONE;
+  if (compacting() || !reserve(<u32>need)) {
+    // What entries before this one superseded can be freed only once they are published.
+    if (newestApplied() != appliedIndex()) publishAll();
+    outcome = makeWay(<u32>need);
+  }
+  if (outcome == DONE) owePages(<u32>need);
+  return outcome;
 }
 
 // ---- origins and config
@@ -517,6 +520,7 @@ export function run(operations: u32, bytes: u32): u32 {
   resultBegin();
   operateStart(operations, bytes, FOR_RUN);
   check(operateSome(i32.MAX_VALUE) == FINISHED, FAIL_STAGE);
+  owePages(0);
   publishAll();
   reclaim(VERSIONS_AFTER + 2 * validOperations());
   return DONE;

@@ -59,6 +59,7 @@ import {
   replyMessage,
   sliceFull,
 } from './output';
+import { leavesOwed, SPARE_PAGES } from './pages';
 import { answerExists, answerGet, answerMget, answerTtl } from './reads';
 import { userKeys } from './version';
 
@@ -92,8 +93,9 @@ const FIRST_LIST: u32 = 1024;
 const LARGEST_LIST: u32 = (64 << 20) - 64;
 const SLACK: u32 = 16;
 
-/** When so many bytes of replies wait for an entry's end, its reads are refused: they cannot be handed out before. */
+/** When so many bytes of replies wait for an entry's end, its reads are refused: they cannot be handed out before. So they are when replies have taken half of what is spare. */
 const MOST_WAITING: u32 = 256 << 20;
+
 
 const UNDECIDED: u32 = 0;
 const GIVEN_UP: u32 = 1;
@@ -195,7 +197,7 @@ function answerSide(item: usize): void {
   if (connClosed(slot)) return answerNothing(slot);
   if (kind == ITEM_MESSAGE || kind == ITEM_TEXT) return answerConstant(item);
   count(F_READS);
-  if (outputBytes() > MOST_WAITING) return answerWith(item, MSG_REPLY_TOO_LONG, 0);
+  if (outputBytes() > MOST_WAITING || !leavesOwed(0, SPARE_PAGES / 2)) return answerWith(item, MSG_REPLY_TOO_LONG, 0);
   if (kind == ITEM_GET) answerGet(item, true);
   else if (kind == ITEM_TTL || kind == ITEM_PTTL) answerTtl(item, true);
   else if (kind == ITEM_EXISTS) answerExists(item, true);

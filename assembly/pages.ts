@@ -17,10 +17,14 @@
  *      8  u32  first page that was never handed out: from here on memory is zero
  *     12  u32  free pages
  *     16  u32  17 lists of free runs: list k holds those of 2^k to 2^(k+1)-1 pages
+ *     84  u32  owed: pages that the entry under way may still take; 0: none is under way
  *
  * Free runs know their length at both ends, so a run that is given back joins its neighbours in constant time. A request
  * takes the first that fits in its own list, else the head of a longer one, and leaves the upper part: the untouched
  * end of memory is the longest run, so it is used last.
+ *
+ * An entry is begun when all pages that it may take are there, in a row, and goes on in slices, between which clients take memory too:
+ * they are refused what would not leave that (`leavesOwed`).
  */
 
 import { HEAP_BASE, PAGES_BASE, PAGES_STATE } from './layout';
@@ -41,6 +45,7 @@ export const PS_MAX: u32 = 4;
 export const PS_FRESH: u32 = 8;
 export const PS_FREE: u32 = 12;
 export const PS_BINS: u32 = 16;
+export const PS_OWED: u32 = 84;
 
 export const KIND_NONE: u8 = 0;
 export const KIND_BLOCKS: u8 = 1;
@@ -52,6 +57,8 @@ export const KIND_FENCED: u8 = 6;
 export const KIND_FENCED_RUN: u8 = 7;
 export const KIND_HELD: u8 = 8;
 
+/** Pages beyond an entry's own need that must be there before it is begun: half for clients and replies, half so that any one reply still fits. */
+export const SPARE_PAGES: u32 = 128;
 /** The last page is never used, so that no address in a block can wrap round. */
 const MOST_PAGES: u32 = 65535;
 /** Memory grows by at least this much at a time (4 MiB): untouched pages cost nothing, and growth makes views stale. */
@@ -139,6 +146,23 @@ export function longestRun(): u32 {
 /** Makes sure that `n` pages in a row can be taken without growth; false when they cannot be had. */
 export function reserve(n: u32): bool {
   return findRun(n) != 0 || grow(n);
+}
+
+/** The entry that begins may take so many pages, records and tables together; 0: it is done. */
+export function owePages(n: u32): void {
+  store<u32>(PAGES_STATE, n, PS_OWED);
+}
+
+/** So many pages were taken for records or a table. */
+export function paidPages(n: u32): void {
+  const owed = load<u32>(PAGES_STATE, PS_OWED);
+  store<u32>(PAGES_STATE, owed - min(owed, n), PS_OWED);
+}
+
+/** Whether the entry under way, if there is one, still finds what it may take, but for `spare` pages, when others have taken `n`. */
+export function leavesOwed(n: u32, spare: u32): bool {
+  const owed = load<u32>(PAGES_STATE, PS_OWED);
+  return owed <= spare || reserve(owed - spare + n);
 }
 
 /** Pages of what begins with `page`: a run, a free run, or a page of blocks. Pages inside of runs tell nothing. */

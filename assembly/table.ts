@@ -36,7 +36,7 @@
 import { hashKey } from './hash';
 import { TABLE_STATE } from './layout';
 import { check, equal, FAIL_TABLE_FULL } from './memory';
-import { freshPage, givePages, takePages } from './pages';
+import { freshPage, givePages, paidPages, takePages } from './pages';
 import { anyReaders } from './readers';
 import { FLAG_DELETED, FLAG_LOOSE, FLAG_SYSTEM, REC_KEY, REC_KEY_LENGTH } from './record';
 
@@ -260,6 +260,7 @@ function prepare(log: u32): bool {
   const fresh = freshPage() << 16;
   const page = takePages(pagesFor(log));
   if (page == 0) return false;
+  paidPages(pagesFor(log));
   const slots = page << 16;
   setWord(TS_NEXT, slots);
   setWord(TS_NEXT_LOG, log);

@@ -101,6 +101,7 @@ export {
   PAGE_PREV,
   PAGE_USED,
   PS_BINS,
+  PS_OWED,
   PS_FREE,
   PS_FRESH,
   PS_MAX,

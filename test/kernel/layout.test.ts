@@ -50,7 +50,7 @@ const drawings: [string, string, (string | number)[]][] = [
     'page entry',
     ['PAGE_KIND', 'PAGE_CLASS', 'PAGE_USED', 'PAGE_LENGTH', 'PAGE_BUMP', 'PAGE_NEXT', 'PAGE_PREV'],
   ],
-  ['pages.ts', 'state', ['PS_TOTAL', 'PS_MAX', 'PS_FRESH', 'PS_FREE', 'PS_BINS']],
+  ['pages.ts', 'state', ['PS_TOTAL', 'PS_MAX', 'PS_FRESH', 'PS_FREE', 'PS_BINS', 'PS_OWED']],
   ['alloc.ts', 'state', ['AS_BYTES', 'AS_BLOCKS', 'AS_RECORDS', 'AS_PAGES']],
   ['alloc.ts', 'a block in the debug build', [0, 4, 8, 12, 'GUARD_BEFORE']],
   ['hash.ts', 'state', ['HS_V0', 'HS_V1', 'HS_V2', 'HS_V3', 'HS_NEXT', 'HS_NEXT_HALF']],

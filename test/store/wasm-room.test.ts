@@ -8,7 +8,7 @@ import { EntryType } from '../../src/store/store.js';
 import { WasmStore } from '../../src/store/wasm-store.js';
 import { Harness, testOptions } from './harness.js';
 import { Pair } from './pair.js';
-import { configPayload, u64 } from './payloads.js';
+import { configPayload, dataPayload, peer, set, u64 } from './payloads.js';
 import { Dice } from './random-input.js';
 import type { Taken } from './snapshots.js';
 
@@ -61,6 +61,40 @@ describe.each(builds)('a %s store with little memory', (build) => {
     loaded.load(taken, pair.records);
     expect(loaded.holds()).toBe(pair.holds());
   }, 120_000);
+
+  test('keeps what an entry under way needs from clients that send more meanwhile', () => {
+    const store = small(build);
+    const h = new Harness(store);
+    const operations = Array.from({ length: 9_000 }, (_, i) => set(`key${i}`, 'v'.repeat(900)));
+    h.commitPayload(dataPayload(peer, 1, operations.length, ...operations), EntryType.data);
+    expect(store.apply()).toBe('more');
+    const clients = Array.from({ length: 80 }, () => h.open());
+    const half = 'x'.repeat(1 << 19);
+    let outcome = 'more';
+    for (let slices = 0; outcome === 'more'; slices++) {
+      for (const c of clients.slice(slices * 40, slices * 40 + 40)) h.feed(c, half);
+      h.ingest();
+      outcome = store.apply();
+    }
+    expect(outcome).toBe('done');
+    expect(store.stats().keys).toBe(9_000);
+  });
+
+  test('refuses reads of an entry whose replies would take what its writes need', () => {
+    const h = new Harness(small(build));
+    const c = h.open();
+    h.send(c, `SET large ${'l'.repeat(1_000_000)}\n`);
+    const lines = Array.from({ length: 40 }, (_, i) =>
+      [...Array.from({ length: 16 }, (_, n) => `SET k${i}/${n} ${'v'.repeat(900)}\n`), 'GET large\n'].join(''),
+    );
+    const replies = h.send(c, lines.join('')).split('\n');
+    expect(replies.filter((reply) => reply === 'OK')).toHaveLength(640);
+    const read = replies.filter((reply) => reply.startsWith('"l')).length;
+    const refused = replies.filter((reply) => reply.startsWith('ERR too-large ')).length;
+    expect(read).toBeGreaterThan(2);
+    expect(refused).toBeGreaterThan(0);
+    expect(read + refused).toBe(40);
+  });
 
   test('moves what a transaction sees, and it goes on', () => {
     const h = new Harness(small(build));
