@@ -112,7 +112,6 @@ export class FirstStart {
 
   #foundIfComplete(peers: readonly PeerAddress[]): void {
     const { id, log } = this.#host;
-    // A folder that has lost its founding record belongs to a cluster already.
     if (log.damaged || peers.some((p) => p.id < id)) return;
     if (!peers.every((p) => p.id === id || this.#empty.has(p.id))) return;
     this.#found(
@@ -132,7 +131,8 @@ export class FirstStart {
   /** A cluster of one founds itself, unless it has learned meanwhile that it belongs elsewhere. */
   foundAlone(): void {
     const { id, address, log } = this.#host;
-    if (this.founding || this.#host.joining()) return;
+    // A folder that has lost its founding record belongs to a cluster already.
+    if (this.founding || this.#host.joining() || log.damaged) return;
     this.#found([{ id, address, identity: log.folder.identity }]);
   }
 

@@ -359,7 +359,8 @@ class Run implements RunningNode {
       if (this.#stopping || !this.#log.founding) return;
       this.#transport.connect(this.#peers());
       const others = this.#roster.members.some((member) => member.id !== this.#options.id && takesPart(member));
-      noteOthers(this.#env.disk, this.#options.dataDir, others);
+      // A folder that is being repaired may know of fewer than there are.
+      if (others || !this.#log.damaged) noteOthers(this.#env.disk, this.#options.dataDir, others);
     });
   }
 
