@@ -27,6 +27,8 @@ export interface RebuildHost extends Omit<EvidenceHost, 'done'> {
   handOver(to: NodeId): void;
   /** Asks the leader for a snapshot that holds at least what is applied here. */
   ask(leader: NodeId): void;
+  /** A turn is wanted. */
+  wake(): void;
   tell(level: LogLevel, text: string): void;
 }
 
@@ -37,6 +39,7 @@ export class Rebuild {
   /** The evidence is kept, or cannot be. */
   #kept = false;
   #askAt = 0;
+  #asked = 0;
   readonly #times: number[] = [];
 
   constructor(host: RebuildHost) {
@@ -46,6 +49,11 @@ export class Rebuild {
   /** The state is known to be wrong. */
   get underWay(): boolean {
     return this.#majority !== undefined;
+  }
+
+  /** What it holds is still to be kept: nothing may take its place. */
+  get keeps(): boolean {
+    return this.underWay && !this.#kept;
   }
 
   /** True if this is news. Throws when it has happened too often. */
@@ -79,6 +87,7 @@ export class Rebuild {
         this.#kept = true;
         if (error === undefined) this.#host.tell('warn', `keeps its state as evidence in ${path}`);
         else this.#host.tell('warn', `cannot keep its state as evidence: ${error}`);
+        this.#host.wake();
       },
     });
   }
@@ -86,7 +95,8 @@ export class Rebuild {
   #ask(majority: readonly NodeId[], now: number): void {
     this.#askAt = now + askAgainMs;
     const { id, leader, handOver, ask } = this.#host;
-    if (leader() === id) handOver(majority[0]!);
+    // One of them after the other, for some may be gone by now.
+    if (leader() === id) handOver(majority[this.#asked++ % majority.length]!);
     else if (majority.includes(leader())) ask(leader());
   }
 
