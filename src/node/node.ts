@@ -317,6 +317,7 @@ export class Node implements AdminHost {
       seal: (index, term, record, membership) => this.#seal(index, term, record, membership),
     });
     options.observer?.began(this.#raft, this.#log);
+    this.#snapshots.begin();
     this.wake();
   }
 

@@ -124,9 +124,18 @@ export class Snapshots {
     });
   }
 
+  /** Raft has begun. */
+  begin(): void {
+    if (this.#rebuild.resume(this.#host.env.clock.monotonic())) this.#distrust();
+  }
+
   /** This node's state is not that of these members, who are a majority. */
   diverged(index: number, majority: readonly NodeId[]): void {
     if (this.#loading || !this.#rebuild.begin(index, majority, this.#host.env.clock.monotonic())) return;
+    this.#distrust();
+  }
+
+  #distrust(): void {
     this.#taking.suspend();
     this.#sending.fail();
     this.#host.loads();

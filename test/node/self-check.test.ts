@@ -163,6 +163,28 @@ describe('a replica whose state is another one', () => {
     cluster.assertHealthy();
   });
 
+  it('is not trusted again after a restart: its own snapshot may be wrong', async () => {
+    const { cluster, stores } = await three('restart', short);
+    const leader = await cluster.leader();
+    const bad = cluster.nodes.find((node) => node !== leader)!;
+    stores.get(bad)!.run(set('a', 'wrong'));
+    await overwrite(cluster, leader, 400);
+    await cluster.sleep(2_500);
+    cluster.onLine = (node, _level, text) => {
+      if (node === bad && text.includes('is not that of nodes')) cluster.kill(bad);
+    };
+    await pass(cluster, leader);
+    cluster.onLine = () => {};
+    expect(bad.disk.list('/data')).toContain('diverged');
+    expect(bad.disk.list('/data').some((name) => name.endsWith('.snap'))).toBe(true);
+    cluster.restart(bad);
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    expect(bad.disk.list('/data')).not.toContain('diverged');
+    await cluster.sleep(1_000);
+    expect(await agreed(cluster)).toBe(true);
+    cluster.assertHealthy();
+  });
+
   it('is not emptied for a snapshot that arrives while the evidence is being kept', async () => {
     const { cluster, stores } = await three('evidence', short);
     const leader = await cluster.leader();
