@@ -223,6 +223,8 @@ export class Snapshots {
     this.#host.tell('info', `has the snapshot of entry ${index} in place of its log`);
     if (this.#loading) this.#host.loads();
     else this.#taking.resume();
+    // At once: the roster is to speak of no snapshot that it does not know.
+    this.#host.settle();
     this.#host.wake();
   }
 
