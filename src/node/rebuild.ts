@@ -79,12 +79,12 @@ export class Rebuild {
     const news = this.#majority === undefined;
     this.#majority = majority;
     if (!news) return false;
+    this.#mark({ index, majority });
     while (this.#times[0] !== undefined && now - this.#times[0] > hourMs) this.#times.shift();
     this.#times.push(now);
     const what = `the state after entry ${index} is not that of nodes ${majority.join(', ')}`;
     if (this.#times.length > mostRebuilds)
       throw new Error(`${what}, for the ${this.#times.length}th time in an hour: memory or processor may be broken`);
-    this.#mark({ index, majority });
     this.#host.tell('error', `${what}, a majority: this node stops serving, and gets it anew from one of them`);
     this.#kept = false;
     this.#askAt = 0;

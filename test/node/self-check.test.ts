@@ -2,9 +2,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { NodeObserver } from '../../src/node/observer.js';
 import type { NodeOptions } from '../../src/node/options.js';
+import { Rebuild, type RebuildHost } from '../../src/node/rebuild.js';
 import { SelfCheck } from '../../src/node/self-check.js';
 import type { Raft } from '../../src/raft/raft.js';
 import { SimCluster, type SimNode, type StoreKind } from '../../src/sim/cluster.js';
+import { SimDisk } from '../../src/sim/disk.js';
 import type { Store } from '../../src/store/store.js';
 import { set } from '../store/payloads.js';
 import { overwrite } from '../support/snapshots.js';
@@ -215,6 +217,35 @@ describe('a replica whose state is another one', () => {
     expect(said(bad, 'as evidence')).toBe(true);
     expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
     cluster.assertHealthy();
+  });
+});
+
+describe('getting the state anew', () => {
+  it('is given up when it was needed too often in an hour; the next start goes on with it', () => {
+    const disk = new SimDisk({ schedule: () => {}, random: () => 0 });
+    disk.mkdir('/data');
+    const made = (): Rebuild =>
+      new Rebuild({
+        ...{ id: 3, disk, directory: '/data' },
+        ...({} as Pick<RebuildHost, 'timers' | 'store'>),
+        applying: () => true,
+        leader: () => 0,
+        handOver: () => {},
+        ask: () => {},
+        wake: () => {},
+        guard: (action) => action(),
+        tell: () => {},
+      });
+    const rebuild = made();
+    expect(rebuild.resume(0)).toBe(false);
+    for (const n of [1, 2, 3]) {
+      expect(rebuild.begin(n * 1_024, [1, 2], n)).toBe(true);
+      rebuild.over();
+      expect(made().resume(0)).toBe(false);
+    }
+    expect(() => rebuild.begin(4_096, [1, 2], 4)).toThrow('for the 4th time in an hour');
+    const next = made();
+    expect([next.resume(5), next.underWay, next.keeps]).toEqual([true, true, true]);
   });
 });
 
