@@ -10,7 +10,7 @@ import { writeFounding } from './founding.js';
 import { type Position, SegmentLedger } from './ledger.js';
 import { isRecordOf, readHeader } from './record.js';
 import type { LogEnd, ScanResult } from './recovery.js';
-import { unmark } from './salvage.js';
+import { LOST_STARTS, unmark } from './salvage.js';
 import type { Place } from './sector.js';
 import { FIRST_SEGMENT_BYTES, makeSegment, SEGMENT_HEADER_BYTES, segmentName } from './segment.js';
 import { SegmentSupply } from './segment-supply.js';
@@ -199,6 +199,10 @@ export class DiskLog implements Log {
 
   get damaged(): boolean {
     return this.#damaged;
+  }
+
+  get votesLost(): boolean {
+    return this.#votes.state.starts >= LOST_STARTS;
   }
 
   repaired(): void {

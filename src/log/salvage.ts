@@ -39,7 +39,7 @@ export const DAMAGED_FILE = 'damaged';
 const KEPT_FOLDERS = 3;
 const FOLDER = /^damaged-(\d+)$/;
 /** A start counter that no honest count reaches, with room above for later losses. */
-const LOST_STARTS = 0x4000_0000;
+export const LOST_STARTS = 0x4000_0000;
 const STARTS_APART = 0x1_0000;
 const COPY_BYTES = 1024 * 1024;
 

@@ -174,6 +174,8 @@ export interface Log extends LogReader {
    * its own term and without counting this node. Then it calls `repaired`.
    */
   readonly damaged: boolean;
+  /** Both copies of term and vote were lost once: as long as it is damaged, they may be lower than what this node has promised. */
+  readonly votesLost: boolean;
   /** Takes the mark away, durably (synchronously). Throws LogError `disk`. */
   repaired(): void;
   /** The newest snapshot; what it holds need not be in the log. */

@@ -163,13 +163,14 @@ export class Changes {
   }
 }
 
-/** Why the voters that a change leads to could not decide; undefined: a majority of them was heard of just now. */
+/** Why the voters that a change leads to could not decide; undefined: a majority of them was heard of just now, and counts. */
 function lacksMajority(raft: Raft, own: NodeId, next: Members): string | undefined {
-  const active = new Set(raft.peers().flatMap(({ id, active }) => (active ? [id] : [])));
+  // Nothing is committed with the help of one that repairs its log, and without that its repair never ends.
+  const active = new Set(raft.peers().flatMap(({ id, active, abstains }) => (active && !abstains ? [id] : [])));
   const voters = next.filter(isVoter);
   const heard = voters.filter(({ id }) => id === own || active.has(id)).length;
   if (heard > voters.length / 2) return undefined;
-  return `of the ${voters.length} voters that there would be only ${heard} can be reached, which is no majority`;
+  return `of the ${voters.length} voters that there would be only ${heard} can be reached and count, which is no majority`;
 }
 
 const name = ({ id, address }: Pick<Member, 'id' | 'address'>): string => `node ${id} at ${address}`;

@@ -13,6 +13,7 @@
 import type { Random } from '../env/env.js';
 import type { Founding, Log } from '../log/types.js';
 import type { Hello } from '../transport/types.js';
+import type { Incarnation, Incarnations } from './incarnations.js';
 import { sameIdentity } from './members.js';
 import type { PeerAddress } from './options.js';
 import type { Roster } from './roster.js';
@@ -27,6 +28,8 @@ export interface FoundingHost {
   readonly roster: Pick<Roster, 'judge'>;
   /** The newest incarnation of a folder of which this node has applied an entry. */
   origin(identity: Uint8Array): { readonly starts: number; readonly nonce: number } | undefined;
+  /** Of the folders that were let in. */
+  readonly incarnations: Pick<Incarnations, 'get' | 'set'>;
   /** Whether it asks to join a cluster: no record is made or adopted but the one that it is answered. */
   joining(): boolean;
   /** As long as it asks: a member of some cluster has dialled this node, or was dialled by it. */
@@ -43,8 +46,6 @@ export class FirstStart {
   readonly #host: FoundingHost;
   /** Members that said that they are empty, with the identity they said it with. */
   readonly #empty = new Map<number, Uint8Array>();
-  /** Newest incarnation seen of each folder, by its identity; of others the replicated record tells, as far as they have written. */
-  readonly #incarnations = new Map<string, { starts: number; nonce: number }>();
 
   constructor(host: FoundingHost) {
     this.#host = host;
@@ -57,17 +58,25 @@ export class FirstStart {
   /** Undefined lets the peer in; else the reason it is told. */
   judge(hello: Hello): string | undefined {
     const refusal = this.#judgeIncarnation(hello) ?? this.#judgeMembership(hello);
-    if (refusal === undefined)
-      this.#incarnations.set(keyOf(hello.identity), { starts: hello.starts, nonce: hello.nonce });
+    if (refusal === undefined) this.#note(hello);
     return refusal;
   }
 
-  #judgeIncarnation(hello: Hello): string | undefined {
-    const { identity } = hello;
-    return this.#isOlder(hello, this.#incarnations.get(keyOf(identity)) ?? this.#host.origin(identity));
+  #note({ identity, starts, nonce }: Hello): void {
+    const { incarnations } = this.#host;
+    const seen = incarnations.get(keyOf(identity));
+    if (seen?.starts !== starts || seen.nonce !== nonce) incarnations.set(keyOf(identity), { starts, nonce });
   }
 
-  #isOlder(hello: Hello, seen: { starts: number; nonce: number } | undefined): string | undefined {
+  #judgeIncarnation(hello: Hello): string | undefined {
+    const key = keyOf(hello.identity);
+    // Who has been let in is known at once; who has written, also where it never was.
+    return (
+      this.#isOlder(hello, this.#host.incarnations.get(key)) ?? this.#isOlder(hello, this.#host.origin(hello.identity))
+    );
+  }
+
+  #isOlder(hello: Hello, seen: Incarnation | undefined): string | undefined {
     if (!seen || hello.starts > seen.starts || (hello.starts === seen.starts && hello.nonce === seen.nonce))
       return undefined;
     return `node ${hello.id} was started ${seen.starts} times, and this one says ${hello.starts}: an old copy of its folder, or a second process with a copy of it`;
@@ -112,7 +121,6 @@ export class FirstStart {
 
   #foundIfComplete(peers: readonly PeerAddress[]): void {
     const { id, log } = this.#host;
-    // A folder that has lost its founding record belongs to a cluster already.
     if (log.damaged || peers.some((p) => p.id < id)) return;
     if (!peers.every((p) => p.id === id || this.#empty.has(p.id))) return;
     this.#found(
@@ -132,7 +140,8 @@ export class FirstStart {
   /** A cluster of one founds itself, unless it has learned meanwhile that it belongs elsewhere. */
   foundAlone(): void {
     const { id, address, log } = this.#host;
-    if (this.founding || this.#host.joining()) return;
+    // A folder that has lost its founding record belongs to a cluster already.
+    if (this.founding || this.#host.joining() || log.damaged) return;
     this.#found([{ id, address, identity: log.folder.identity }]);
   }
 

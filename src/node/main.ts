@@ -10,6 +10,7 @@ import { createTransport } from '../transport/transport.js';
 import type { Transport } from '../transport/types.js';
 import { askNode } from './ask.js';
 import { describe, FirstStart, samePeers } from './founding.js';
+import { Incarnations } from './incarnations.js';
 import { Joining } from './joining.js';
 import { takesPart } from './members.js';
 import { Node } from './node.js';
@@ -250,6 +251,12 @@ class Run implements RunningNode {
       random: this.#env.random,
       roster: this.#roster,
       origin: (identity) => this.#node.origin(identity),
+      incarnations: new Incarnations({
+        disk: this.#env.disk,
+        directory: options.dataDir,
+        crc32c,
+        warn: (text) => options.log('warn', text),
+      }),
       joining: () => this.#joining !== undefined,
       heardOf: (address) => {
         if (!options.join) this.#joining?.also(address);
@@ -359,7 +366,8 @@ class Run implements RunningNode {
       if (this.#stopping || !this.#log.founding) return;
       this.#transport.connect(this.#peers());
       const others = this.#roster.members.some((member) => member.id !== this.#options.id && takesPart(member));
-      noteOthers(this.#env.disk, this.#options.dataDir, others);
+      // A folder that is being repaired may know of fewer than there are.
+      if (others || !this.#log.damaged) noteOthers(this.#env.disk, this.#options.dataDir, others);
     });
   }
 

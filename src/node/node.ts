@@ -307,7 +307,7 @@ export class Node implements AdminHost {
       log: this.#log,
       persisted: this.#log.lastIndex(),
       commit: this.#staged,
-      abstains: this.#log.damaged,
+      ...{ abstains: this.#log.damaged, votesLost: this.#log.votesLost },
       heartbeatTicks: ticksPerHeartbeat,
       electionTicks,
       lease: options.read === 'lease' ? lease : undefined,
@@ -317,6 +317,7 @@ export class Node implements AdminHost {
       seal: (index, term, record, membership) => this.#seal(index, term, record, membership),
     });
     options.observer?.began(this.#raft, this.#log);
+    this.#snapshots.begin();
     this.wake();
   }
 

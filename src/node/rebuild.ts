@@ -5,8 +5,13 @@
  * good. What it holds is kept as evidence. Then it asks the leader for a snapshot of what is applied there, again and again, and
  * loads it like any other; one that leads itself hands over first, for its state is no better than the others'.
  *
- *     diverged ─▶ evidence ─▶ ask the leader, if it is one of the majority ─▶ snapshot ─▶ loaded
+ *     diverged, marked ─▶ evidence ─▶ ask the leader, if it is one of the majority ─▶ snapshot ─▶ loaded, unmarked
+ *
+ * A restart makes nothing better, for the state may come from a snapshot of the node's own: the file `diverged` keeps in mind that it is
+ * wrong, and whose is right.
  */
+import { DiskError } from '../env/env.js';
+import { readWhole, writeWhole } from '../log/files.js';
 import type { NodeId } from '../raft/types.js';
 import { Evidence, type EvidenceHost } from './evidence.js';
 import type { LogLevel } from './options.js';
@@ -16,6 +21,13 @@ const askAgainMs = 1_000;
 /** A node that diverges so often within an hour is broken: it stops. */
 const mostRebuilds = 3;
 const hourMs = 3_600_000;
+/** The mark: a line of JSON, the entry after which the state was wrong, and the members whose state is right. */
+const MARK = 'diverged';
+
+interface Mark {
+  readonly index: number;
+  readonly majority: readonly NodeId[];
+}
 
 export interface RebuildHost extends Omit<EvidenceHost, 'done'> {
   readonly id: NodeId;
@@ -27,6 +39,8 @@ export interface RebuildHost extends Omit<EvidenceHost, 'done'> {
   handOver(to: NodeId): void;
   /** Asks the leader for a snapshot that holds at least what is applied here. */
   ask(leader: NodeId): void;
+  /** A turn is wanted. */
+  wake(): void;
   tell(level: LogLevel, text: string): void;
 }
 
@@ -37,6 +51,7 @@ export class Rebuild {
   /** The evidence is kept, or cannot be. */
   #kept = false;
   #askAt = 0;
+  #asked = 0;
   readonly #times: number[] = [];
 
   constructor(host: RebuildHost) {
@@ -48,11 +63,23 @@ export class Rebuild {
     return this.#majority !== undefined;
   }
 
+  /** What it holds is still to be kept: nothing may take its place. */
+  get keeps(): boolean {
+    return this.underWay && !this.#kept;
+  }
+
+  /** What was known to be wrong when the node stopped still is: true if there is such. */
+  resume(now: number): boolean {
+    const mark = this.#readMark();
+    return mark !== undefined && this.begin(mark.index, mark.majority, now);
+  }
+
   /** True if this is news. Throws when it has happened too often. */
   begin(index: number, majority: readonly NodeId[], now: number): boolean {
     const news = this.#majority === undefined;
     this.#majority = majority;
     if (!news) return false;
+    this.#mark({ index, majority });
     while (this.#times[0] !== undefined && now - this.#times[0] > hourMs) this.#times.shift();
     this.#times.push(now);
     const what = `the state after entry ${index} is not that of nodes ${majority.join(', ')}`;
@@ -62,6 +89,36 @@ export class Rebuild {
     this.#kept = false;
     this.#askAt = 0;
     return true;
+  }
+
+  #readMark(): Mark | undefined {
+    const { disk, directory } = this.#host;
+    const bytes = readWhole(disk, `${directory}/${MARK}`);
+    if (bytes === undefined) return undefined;
+    try {
+      const { index, majority } = JSON.parse(new TextDecoder().decode(bytes)) as Partial<Mark>;
+      const ids = Array.isArray(majority) ? majority.filter((id) => Number.isSafeInteger(id)) : [];
+      return { index: Number.isSafeInteger(index) ? index! : 0, majority: ids };
+    } catch {
+      // That it is there says enough.
+      return { index: 0, majority: [] };
+    }
+  }
+
+  /** Makes the mark, or takes it away. A disk without room does without. */
+  #mark(mark: Mark | undefined): void {
+    const { disk, directory } = this.#host;
+    const path = `${directory}/${MARK}`;
+    try {
+      if (mark) writeWhole(disk, directory, MARK, new TextEncoder().encode(`${JSON.stringify(mark)}\n`));
+      else if (disk.exists(path)) {
+        disk.unlink(path);
+        disk.syncDir(directory);
+      }
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error;
+      this.#host.tell('warn', `cannot note whether its state is wrong: ${error.message}`);
+    }
   }
 
   /** In a turn, and with each tick. */
@@ -79,6 +136,7 @@ export class Rebuild {
         this.#kept = true;
         if (error === undefined) this.#host.tell('warn', `keeps its state as evidence in ${path}`);
         else this.#host.tell('warn', `cannot keep its state as evidence: ${error}`);
+        this.#host.wake();
       },
     });
   }
@@ -86,12 +144,16 @@ export class Rebuild {
   #ask(majority: readonly NodeId[], now: number): void {
     this.#askAt = now + askAgainMs;
     const { id, leader, handOver, ask } = this.#host;
-    if (leader() === id) handOver(majority[0]!);
-    else if (majority.includes(leader())) ask(leader());
+    const to = leader();
+    if (to === id) {
+      // One of them after the other, for some may be gone by now.
+      if (majority.length > 0) handOver(majority[this.#asked++ % majority.length]!);
+    } else if (to !== 0 && (majority.length === 0 || majority.includes(to))) ask(to);
   }
 
   /** The state is that of the others again. */
   over(): void {
+    if (this.#majority !== undefined) this.#mark(undefined);
     this.#majority = undefined;
   }
 

@@ -139,8 +139,7 @@ export class Roster {
    * of the snapshot's last entry, whichever entry set it.
    */
   get asOf(): number {
-    const { log, store } = this.#host;
-    return this.#index > 0 || membersIn(store) === undefined ? this.#index : (log.snapshot?.index ?? 0);
+    return this.#index > 0 ? this.#index : (this.#host.log.snapshot?.index ?? 0);
   }
 
   /** This node, if it takes part. */
@@ -202,7 +201,8 @@ export class Roster {
 
   #read(index: number): Members {
     const { log } = this.#host;
-    if (index === this.#snapshot?.index) return this.#snapshot.members;
+    // Of entries in an installed snapshot it says more than the store, which may be empty while it is loaded.
+    if (this.#snapshot && index <= this.#snapshot.index) return this.#snapshot.members;
     if (index === 0 || index < log.firstIndex()) return this.#base;
     const entry = log.entries(index, index, 1)[0];
     const members = entry && membersOf(entry);

@@ -12,6 +12,7 @@
  *
  * - Each order is answered once, unless this node ceases to lead: then never.
  * - A link that breaks, or a time without progress, fails the order: Raft asks again, and what has arrived is not sent again.
+ * - A node whose state is known to be wrong sends nothing of it: orders wait until it is good again, or another leads.
  * - What is being sent is read through one open reader: a newer snapshot takes the place of the file, not of what is sent.
  */
 import { BLOCK_CONTENT } from '../log/snapshot-file.js';
@@ -35,6 +36,8 @@ export interface SendingHost {
   readonly log: Log;
   readonly crc32c: Crc32c;
   now(): number;
+  /** This node's state is not known to be wrong: what it has taken a snapshot of is good. */
+  trusted(): boolean;
   send(message: SnapshotMessage): void;
   /** The answer to an order. */
   sent(to: NodeId, ok: boolean, index: number): void;
@@ -130,7 +133,8 @@ export class SnapshotSending {
 
   /** Opens the newest snapshot, if it is new enough; else one is taken first. */
   #open(sending: Sending): boolean {
-    const { log, crc32c, take, tell } = this.#host;
+    const { log, crc32c, take, tell, trusted } = this.#host;
+    if (!trusted()) return false;
     const newest = log.snapshot?.index ?? 0;
     if (newest < Math.max(1, sending.least)) {
       take();
@@ -176,6 +180,11 @@ export class SnapshotSending {
   lost(peer: NodeId): void {
     const sending = this.#sendings.get(peer);
     if (sending) this.#answer(sending, false);
+  }
+
+  /** Nothing that is being sent can be relied on: all orders fail. */
+  fail(): void {
+    for (const sending of [...this.#sendings.values()]) this.#answer(sending, false);
   }
 
   /** Forgets all orders. */

@@ -87,6 +87,7 @@ export class Snapshots {
     this.#taking = new SnapshotTaking({ ...taking, needed: () => this.#sending.needed, unpinned: host.unpinned });
     this.#sending = new SnapshotSending({
       ...{ id, log, crc32c: store.crc32c, now, send, tell },
+      trusted: () => !this.#rebuild.underWay,
       sent: (to, ok, index) => {
         host.raft()?.snapshotSent(to, ok, index);
         host.wake();
@@ -102,16 +103,18 @@ export class Snapshots {
       commit: () => (this.#rebuild.underWay ? store.applied - 1 : (host.raft()?.commit ?? 0)),
       busy: () => this.#loading,
       installs: () => this.#taking.suspend(),
-      failed: () => this.#taking.resume(),
+      failed: () => {
+        if (!this.#rebuild.underWay) this.#taking.resume();
+      },
       installed: (info, contents) => this.#installed(info, contents),
     });
     this.#rebuild = this.#makeRebuild();
   }
 
   #makeRebuild(): Rebuild {
-    const { id, env, store, log, directory, applying, send, tell, guard, raft } = this.#host;
+    const { id, env, store, log, directory, applying, send, tell, guard, raft, wake } = this.#host;
     return new Rebuild({
-      ...{ id, disk: env.disk, timers: env.timers, store, directory, applying, tell, guard },
+      ...{ id, disk: env.disk, timers: env.timers, store, directory, applying, tell, guard, wake },
       leader: () => raft()?.leader ?? 0,
       handOver: (to) => void raft()?.transfer(to),
       ask: (to) => {
@@ -121,10 +124,20 @@ export class Snapshots {
     });
   }
 
+  /** Raft has begun. */
+  begin(): void {
+    if (this.#rebuild.resume(this.#host.env.clock.monotonic())) this.#distrust();
+  }
+
   /** This node's state is not that of these members, who are a majority. */
   diverged(index: number, majority: readonly NodeId[]): void {
     if (this.#loading || !this.#rebuild.begin(index, majority, this.#host.env.clock.monotonic())) return;
+    this.#distrust();
+  }
+
+  #distrust(): void {
     this.#taking.suspend();
+    this.#sending.fail();
     this.#host.loads();
     this.#host.wake();
   }
@@ -164,7 +177,12 @@ export class Snapshots {
   tick(now: number): void {
     this.#sending.tick(now);
     this.#receiving.tick(now);
-    this.#rebuild.proceed(now);
+    this.#goOnRebuilding(now);
+  }
+
+  /** What is being loaded need not be asked for. */
+  #goOnRebuilding(now: number): void {
+    if (!this.#loading || this.#rebuild.keeps) this.#rebuild.proceed(now);
   }
 
   /** Does its part of what Raft asks for. */
@@ -205,13 +223,15 @@ export class Snapshots {
     this.#host.tell('info', `has the snapshot of entry ${index} in place of its log`);
     if (this.#loading) this.#host.loads();
     else this.#taking.resume();
+    // At once: the roster is to speak of no snapshot that it does not know.
+    this.#host.settle();
     this.#host.wake();
   }
 
-  /** In a turn, when nothing is in the middle of being applied: begins to load what was installed. */
+  /** In a turn, when nothing is in the middle of being applied: begins to load what was installed. What is wrong is kept before it is emptied. */
   proceed(now: number): void {
-    if (!this.#loading) this.#rebuild.proceed(now);
-    if (!this.#loading || this.#restore || this.#host.applying()) return;
+    this.#goOnRebuilding(now);
+    if (!this.#loading || this.#rebuild.keeps || this.#restore || this.#host.applying()) return;
     const { store, log } = this.#host;
     this.#restore = new Restore(store, log);
     this.#next(this.#restore);

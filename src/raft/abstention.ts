@@ -13,7 +13,8 @@
  * of those who vote and who acknowledged share one that did both), and what this leader sent it in its own term was in its log when it
  * learned of the repair. An answer from before the repair that arrives late is told from one after it by its index.
  *
- * Term and vote are not part of this: they are in a file of their own, and were not lost.
+ * Term and vote are in files of their own, and most often not lost: then the member goes on confirming reads. Without them it may have
+ * followed a later leader than the one that it hears now, and does not.
  */
 export class Abstention {
   readonly repair: number;

@@ -593,7 +593,9 @@ export class Raft {
     const { from: to, round, commit } = heartbeat;
     // A leader that does not know of the repair yet tells it of what it had before.
     this.#advance(this.#abstention === undefined ? commit : Math.min(commit, this.#following.verified));
-    this.#outbox.push({ type: 'beaten', from: this.#config.id, to, term: this.#term, round, abstains: this.#repair });
+    const confirmed = this.#abstention !== undefined && this.#config.votesLost === true ? 0 : round;
+    const [from, term, abstains] = [this.#config.id, this.#term, this.#repair];
+    this.#outbox.push({ type: 'beaten', from, to, term, round: confirmed, abstains });
   }
 
   /** Number of the repair under way; 0: none. */

@@ -226,6 +226,8 @@ export interface RaftConfig {
    * is made good (abstention.ts). The host sets it at every start until `abstaining` has become false once.
    */
   readonly abstains?: boolean;
+  /** Term and vote were lost with the log: they may be lower than what this node has promised. Counts only as long as it abstains. */
+  readonly votesLost?: boolean;
   /** Undefined: every read is confirmed by a majority. */
   readonly lease?: Lease | undefined;
   /** A number in [0, 1). */

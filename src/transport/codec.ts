@@ -165,12 +165,12 @@ function readHello(fields: Fields): Hello {
   const hello = {
     protocol: fields.integer(0, MAX_U32),
     id: fields.integer(1, MAX_NODE_ID),
-    address: fields.text(MAX_ADDRESS_CHARS),
+    address: fields.address(MAX_ADDRESS_CHARS),
     identity: fields.bytes(IDENTITY_BYTES),
     starts: fields.integer(0, MAX_U32),
     nonce: fields.integer(0, MAX_U32),
     founding: readFounding(fields.optionalArray()),
-    peers: fields.list((peer) => ({ id: peer.integer(1, MAX_NODE_ID), address: peer.text(MAX_ADDRESS_CHARS) })),
+    peers: fields.list((peer) => ({ id: peer.integer(1, MAX_NODE_ID), address: peer.address(MAX_ADDRESS_CHARS) })),
     members: fields.integer(),
   };
   fields.end();
@@ -183,7 +183,7 @@ function readFounding(fields: Fields | undefined): Founding | undefined {
     clusterId: fields.bytes(IDENTITY_BYTES),
     members: fields.list((member) => ({
       id: member.integer(1, MAX_NODE_ID),
-      address: member.text(MAX_ADDRESS_CHARS),
+      address: member.address(MAX_ADDRESS_CHARS),
       identity: member.bytes(IDENTITY_BYTES),
     })),
   };

@@ -9,6 +9,7 @@
  * msgpackr comes from 'msgpackr/pack': plain JavaScript, where the main entry loads a native addon if it finds one.
  */
 import { FLOAT32_OPTIONS, Packr, REUSE_BUFFER_MODE } from 'msgpackr/pack';
+import { isAddress } from './address.js';
 
 /** Most bytes of a control part: it fits into one frame. */
 export const MAX_CONTROL_BYTES = 65_520;
@@ -108,6 +109,13 @@ export class Fields {
       return value;
     }
     throw this.#wrong(`printable text of 1 to ${max} characters`);
+  }
+
+  /** host:port, of at most `max` characters: it may be dialled. */
+  address(max: number): string {
+    const value = this.text(max);
+    if (isAddress(value)) return value;
+    throw this.#wrong('host:port');
   }
 
   bytes(length: number): Uint8Array {

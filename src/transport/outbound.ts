@@ -9,6 +9,7 @@
  */
 import type { Timer } from '../env/env.js';
 import type { NodeId } from '../raft/types.js';
+import { parseAddress } from './address.js';
 import { FrameError, FrameKind, PROTOCOL_VERSION } from './frame.js';
 import type { Hello, PeerMessage } from './types.js';
 import { attempt, describe, GREETING_TIMEOUT_MS, type Shared, Wire } from './wire.js';
@@ -182,16 +183,4 @@ export class Outbound {
     this.#failures++;
     return this.#failures === 1 ? ms : ms * (0.5 + 0.5 * this.#shared.env.random.float());
   }
-}
-
-/** Takes `host:port` apart; an IPv6 host stands in brackets. Throws when it is not of this form. */
-export function parseAddress(address: string): { host: string; port: number } {
-  const colon = address.lastIndexOf(':');
-  const text = address.slice(colon + 1);
-  const port = Number(text);
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
-  if (colon < 1 || host === '' || !/^\d{1,5}$/.test(text) || port < 1 || port > 65_535) {
-    throw new Error(`an address must be host:port with a port from 1 to 65535, not ${JSON.stringify(address)}`);
-  }
-  return { host, port };
 }

@@ -33,9 +33,10 @@
 import type { Env, Socket, Timer } from '../env/env.js';
 import type { Crc32c } from '../log/types.js';
 import type { NodeId } from '../raft/types.js';
+import { parseAddress } from './address.js';
 import { MAX_MESSAGE_BYTES, PEER_MAGIC, PROTOCOL_VERSION } from './frame.js';
 import { Inbound } from './inbound.js';
-import { Outbound, parseAddress } from './outbound.js';
+import { Outbound } from './outbound.js';
 import type { PeerMessage, Transport, TransportHandlers } from './types.js';
 import { Complaints, PING_MS, type Shared } from './wire.js';
 

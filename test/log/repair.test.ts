@@ -153,7 +153,7 @@ describe('A damaged folder that is to be repaired', () => {
     const disk = changed(compacted, (fork) => fork.flipBit(compacted.snapshot, 8 * 700));
     const log = await open(disk, REPAIR);
     expect([log.damaged, log.firstIndex(), log.lastIndex(), log.snapshot]).toEqual([true, 1, 0, undefined]);
-    expect(log.vote).toEqual(VOTE);
+    expect([log.vote, log.votesLost]).toEqual([VOTE, false]);
     expect(evidence(disk).some((path) => path.endsWith('.snap'))).toBe(true);
     expect(evidence(disk).some((path) => path.endsWith('.seg'))).toBe(true);
     log.repaired();
@@ -184,6 +184,7 @@ describe('A damaged folder that is to be repaired', () => {
       const log = await open(disk, REPAIR);
       expect(log.vote).toMatchObject({ term: 3, vote: 0 });
       expect(log.vote.starts).toBeGreaterThan(2 ** 30);
+      expect(log.votesLost).toBe(true);
       expect([log.damaged, contents(log)]).toEqual([true, whole.all]);
       expect(log.founding).toBeDefined();
       log.repaired();

@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Founding, Log } from '../../src/log/types.js';
 import { FirstStart } from '../../src/node/founding.js';
+import { Incarnations } from '../../src/node/incarnations.js';
 import { Roster } from '../../src/node/roster.js';
+import { SimDisk } from '../../src/sim/disk.js';
 import type { Store } from '../../src/store/store.js';
 import type { Hello } from '../../src/transport/types.js';
+import { plainCrc32c } from '../log/crc32c.js';
 
 const peers = [1, 2, 3].map((id) => ({ id, address: `127.0.0.1:${8079 + id}` }));
 const identityOf = (id: number, folder = 0) => new Uint8Array(16).fill(id * 16 + folder);
@@ -48,6 +51,7 @@ function member(id: number, options: MemberOptions = {}) {
     random: { float: () => 0, bytes: (n) => new Uint8Array(n).fill(7) },
     roster,
     origin: (identity) => options.origins?.get(identity.join()),
+    incarnations: new Map(),
     joining: () => joining,
     heardOf: (address) => events.push(`heard of ${address}`),
     founded: () => {
@@ -183,6 +187,30 @@ describe('the judgement of a hello', () => {
     expect(judge({ starts: 4, nonce: 1 })).toContain('old copy');
     expect(judge({ starts: 5, nonce: 2 })).toContain('second process');
     expect(judge({ starts: 6, nonce: 2 }) ?? '').not.toContain('old copy');
+  });
+
+  it('keeps in mind over a restart and a power failure which incarnations it has let in, and begins anew when that has rotted', () => {
+    const disk = new SimDisk({ schedule: () => {}, random: () => 0 });
+    disk.mkdir('/data');
+    disk.syncDir('/');
+    const warnings: string[] = [];
+    const made = () =>
+      new Incarnations({ disk, directory: '/data', crc32c: plainCrc32c, warn: (text) => warnings.push(text) });
+    const key = (n: number) => n.toString(16).padStart(32, '0');
+    const first = made();
+    expect(first.get(key(1))).toBeUndefined();
+    for (let n = 1; n <= 1_025; n++) first.set(key(n), { starts: n, nonce: 2 ** 32 - n });
+    disk.crash('drop');
+    const next = made();
+    expect([1, 2, 1_025].map((n) => next.get(key(n)))).toEqual([
+      undefined,
+      { starts: 2, nonce: 2 ** 32 - 2 },
+      { starts: 1_025, nonce: 2 ** 32 - 1_025 },
+    ]);
+    expect(warnings).toEqual([]);
+    disk.flipBit('/data/seen-incarnations', 500);
+    expect(made().get(key(2))).toBeUndefined();
+    expect(warnings.join()).toContain('is damaged, and begun anew');
   });
 
   it('a cluster of one founds itself, unless a member knows its address with another folder', () => {

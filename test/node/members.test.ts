@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { removeGoal } from '../../src/node/changes.js';
 import {
   atAddress,
   describeMembers,
@@ -23,11 +24,30 @@ import {
   without,
 } from '../../src/node/members.js';
 import { isStep } from '../../src/raft/membership.js';
+import type { Raft } from '../../src/raft/raft.js';
+import type { PeerStatus } from '../../src/raft/types.js';
 import { drawing } from '../log/drawing.js';
 
 const identityOf = (n: number) => new Uint8Array(16).fill(n);
 const three = foundingMembers([3, 1, 2].map((id) => ({ id, address: `host${id}:80`, identity: identityOf(id) })));
 const ids = (members: Members) => members.map(({ id, kind }) => [id, kind]);
+
+/** Who leads, as node 1, and what it knows of the others. */
+function leading(peers: readonly Partial<PeerStatus>[]): Raft {
+  return { peers: () => peers } as unknown as Raft;
+}
+
+describe('a voter', () => {
+  it.each([
+    ['is cut off', { id: 2, active: false, abstains: false }],
+    ['repairs its log, for which commits without it are needed', { id: 2, active: true, abstains: true }],
+  ])('is not removed when of the two that would be left the other %s', (_why, other) => {
+    const verdict = (peers: readonly Partial<PeerStatus>[]) => removeGoal(leading(peers), 1, 3)(three);
+    const third = { id: 3, active: true, abstains: false };
+    expect(verdict([other, third])).toMatchObject({ kind: 'refused', again: true });
+    expect(verdict([{ id: 2, active: true, abstains: false }, third])).toMatchObject({ kind: 'step' });
+  });
+});
 
 describe('the record of the members', () => {
   it('stands where its drawing says', () => {

@@ -251,6 +251,35 @@ describe('joining', () => {
   });
 });
 
+describe('an old copy of a disk', () => {
+  it('is refused also when all others have been started anew since, and nothing acknowledged is forgotten', async () => {
+    const cluster = await three('old disk');
+    const [one, two, third] = [cluster.node(1), cluster.node(2), cluster.node(3)];
+    const old = third.disk.fork(third.diskOptions);
+    old.crash('drop');
+    cluster.kill(third);
+    third.host.restart();
+    cluster.start(third, founders(cluster));
+    expect(await cluster.ask(third, 'SET seen 1')).toBe('OK');
+    await cluster.sleep(500);
+    cluster.partition(two);
+    expect(await cluster.ask(third, 'SET precious 1')).toBe('OK');
+    for (const node of [one, two, third]) cluster.powerOff(node);
+    cluster.heal();
+    third.disk = old;
+    for (const node of [two, third]) {
+      node.host.restart();
+      cluster.start(node, founders(cluster));
+    }
+    expect(await cluster.ask(two, 'GET precious')).toMatch(/^ERR no-leader /);
+    expect(third.lines.join('\n')).toMatch(/refused by node 2 .*an old copy of its folder/);
+    one.host.restart();
+    cluster.start(one, founders(cluster));
+    expect(await cluster.ask(two, 'GET precious')).toBe('"1"');
+    cluster.assertHealthy();
+  });
+});
+
 describe('leaving', () => {
   it('of a follower: it stops by itself and says why, and may come back only when it is invited', async () => {
     const cluster = await three('leave');

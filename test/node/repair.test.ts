@@ -17,12 +17,12 @@ async function write(made: SimCluster, node: SimNode, count: number): Promise<vo
 }
 
 /** Flips a bit of what stands in the log long ago; the node is down. */
-function rot(node: SimNode): void {
+function rot(node: SimNode, byte = 5_000): void {
   const name = node.disk
     .list(folder)
     .filter((each) => each.startsWith('wal-'))
     .sort()[0]!;
-  node.disk.flipBit(`${folder}/${name}`, 5_000 * 8);
+  node.disk.flipBit(`${folder}/${name}`, byte * 8);
 }
 
 async function agree(made: SimCluster): Promise<void> {
@@ -71,6 +71,56 @@ describe('a log that has rotted', () => {
     await agree(made);
     expect(await made.ask(one, 'COUNT')).toBe('(integer) 50');
     made.assertHealthy();
+  });
+
+  it.each([
+    [false],
+    [true],
+  ])('of the node that began alone is repaired from those that joined it, its founding record lost too: %s', async (lost) => {
+    const made = new SimCluster(`rot of the first ${lost}`, ['wasm', 'js', 'wasm'], {
+      ...{ segmentBytes: 65_536, peers: undefined },
+    });
+    const one = made.node(1);
+    made.start(one);
+    await write(made, one, 1);
+    for (const id of [2, 3]) made.start(made.node(id), { join: ['node1:8080'] });
+    const joined = (node: SimNode): boolean => node.lines.some((line) => line.includes('is a voter now'));
+    await made.until(() => joined(made.node(2)) && joined(made.node(3)));
+    await write(made, one, 50);
+    made.kill(one);
+    // Who has joined is lost with it.
+    rot(one, 1_500);
+    if (lost) one.disk.flipBit(`${folder}/founding`, 100);
+    // Before it hears of anybody, it is started again.
+    made.partition(one);
+    made.restart(one);
+    await made.until(() => one.running !== undefined || one.failure !== undefined);
+    await made.sleep(3_000);
+    made.kill(one);
+    made.restart(one);
+    await made.until(() => one.running !== undefined || one.failure !== undefined);
+    made.assertHealthy();
+    made.heal();
+    await made.until(() => one.lines.some((line) => line.includes('the data folder is repaired')));
+    await agree(made);
+    expect(one.disk.exists(`${folder}/others`)).toBe(true);
+    made.assertHealthy();
+  });
+
+  it('of a cluster that is one again stops it: nobody has what it lost', async () => {
+    const made = new SimCluster('rot of who is left', ['wasm', 'js'], { segmentBytes: 65_536, peers: undefined });
+    const [one, two] = [made.node(1), made.node(2)];
+    made.start(one);
+    await write(made, one, 50);
+    made.start(two, { join: ['node1:8080'] });
+    await made.until(() => two.lines.some((line) => line.includes('is a voter now')));
+    expect(await made.ask(one, '@cluster {"request":"remove","id":2}')).toBe('{"done":true}');
+    await made.until(() => !one.disk.exists(`${folder}/others`));
+    made.kill(one);
+    rot(one);
+    made.restart(one);
+    await made.until(() => one.failure !== undefined);
+    expect(one.failure).toMatch(/wal-\S+ is corrupt at offset \d+/);
   });
 
   it('of a cluster of one stops it, with the file and the place', async () => {

@@ -112,6 +112,22 @@ class Fixture {
 const without2 = leftJoint(without(three, 2, 'removed'));
 
 describe('the record in force', () => {
+  it('is known as of the snapshot that the log begins with, also while the store is empty because it loads one', async () => {
+    const fixture = new Fixture(4);
+    fixture.first = 101;
+    fixture.snapshotIndex = 100;
+    fixture.applied = withLearner(three, 4, addressOf(4), identityOf(4));
+    const { roster } = await fixture.start();
+    expect([roster.asOf, roster.own?.id]).toEqual([100, 4]);
+    // A state that was wrong is replaced: what Raft goes by is older than the snapshot, and so is nothing that follows.
+    const members = fixture.applied;
+    fixture.applied = undefined;
+    expect(roster.asOf).toBe(100);
+    roster.installed(200, members);
+    roster.refresh(0);
+    expect([roster.own?.id, roster.isOut]).toEqual([4, false]);
+  });
+
   it('is the newest of the log at the start, and Raft is given all of them, entry 1 aside', async () => {
     const four = withLearner(three, 4, addressOf(4), identityOf(4));
     const { roster } = await new Fixture(1)

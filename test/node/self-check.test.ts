@@ -1,26 +1,47 @@
 /** Replicas compare their state; one that is not like a majority's is built anew, and nothing is read from it meanwhile. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { NodeObserver } from '../../src/node/observer.js';
+import type { NodeOptions } from '../../src/node/options.js';
+import { Rebuild, type RebuildHost } from '../../src/node/rebuild.js';
 import { SelfCheck } from '../../src/node/self-check.js';
-import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
+import type { Raft } from '../../src/raft/raft.js';
+import { SimCluster, type SimNode, type StoreKind } from '../../src/sim/cluster.js';
+import { SimDisk } from '../../src/sim/disk.js';
 import type { Store } from '../../src/store/store.js';
 import { set } from '../store/payloads.js';
+import { overwrite } from '../support/snapshots.js';
 
 afterEach(() => vi.restoreAllMocks());
 
-/** A cluster, and the store of each of its nodes. */
-async function three(seed: string): Promise<{ cluster: SimCluster; stores: Map<SimNode, Store> }> {
-  const cluster = new SimCluster(seed, ['wasm', 'js', 'wasm']);
+interface Scene {
+  readonly cluster: SimCluster;
+  readonly stores: Map<SimNode, Store>;
+  readonly rafts: Map<SimNode, Raft>;
+}
+
+/** Snapshots are taken soon. */
+const short = { snapshotLogBytes: 65_536, segmentBytes: 16_384 };
+
+const three = (seed: string, options: Partial<NodeOptions> = {}): Promise<Scene> =>
+  started(seed, ['wasm', 'js', 'wasm'], options);
+const five = (seed: string, options: Partial<NodeOptions> = {}): Promise<Scene> =>
+  started(seed, ['js', 'wasm', 'js', 'js', 'js'], options);
+
+/** A cluster, and the store and Raft of each of its nodes. */
+async function started(seed: string, kinds: readonly StoreKind[], options: Partial<NodeOptions>): Promise<Scene> {
+  const cluster = new SimCluster(seed, kinds, options);
   const stores = new Map<SimNode, Store>();
+  const rafts = new Map<SimNode, Raft>();
   const nothing = (): void => {};
   cluster.observe = (node): NodeObserver => ({
-    ...{ began: nothing, ready: nothing, persisted: nothing, installed: nothing },
-    applied: (store) => stores.set(node, store),
+    ...{ ready: nothing, persisted: nothing, installed: nothing },
+    began: (raft) => void rafts.set(node, raft),
+    applied: (store) => void stores.set(node, store),
   });
   cluster.startAll();
   expect(await cluster.ask(cluster.node(1), 'SET a right')).toBe('OK');
   await cluster.leader();
-  return { cluster, stores };
+  return { cluster, stores, rafts };
 }
 
 /** Writes until the next entry that is compared is applied everywhere. */
@@ -104,6 +125,127 @@ describe('a replica whose state is another one', () => {
     expect(await cluster.ask(bad, 'GET c', 20_000)).toBe('"1"');
     expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
     cluster.assertHealthy();
+  });
+
+  it('as the leader gives its state to nobody, while it cannot hand over', async () => {
+    const { cluster, stores, rafts } = await five('gives', short);
+    const bad = await cluster.leader();
+    const rest = cluster.nodes.filter((node) => node !== bad);
+    const [good, far] = [rest[0]!, rest[3]!];
+    cluster.partition(far);
+    stores.get(bad)!.run(set('a', 'wrong'));
+    await overwrite(cluster, good, 400);
+    await cluster.sleep(2_500);
+    vi.spyOn(rafts.get(bad)!, 'transfer').mockReturnValue('not-eligible');
+    await pass(cluster, good);
+    expect(said(bad, 'is not that of nodes')).toBe(true);
+    // What it needs is in no log any more.
+    cluster.heal();
+    await cluster.sleep(5_000);
+    expect(await cluster.ask(far, 'GET a STALE')).toContain('"right"');
+    vi.restoreAllMocks();
+    await cluster.until(() => said(far, 'loaded the snapshot') && said(bad, 'loaded the snapshot'));
+    expect([await cluster.ask(far, 'GET a'), await cluster.ask(bad, 'GET a')]).toEqual(['"right"', '"right"']);
+    await cluster.sleep(1_000);
+    expect(await agreed(cluster)).toBe(true);
+    cluster.assertHealthy();
+  });
+
+  it('as the leader hands over to another of the majority when one of them is gone', async () => {
+    const { cluster, stores } = await five('dead successor');
+    const bad = await cluster.leader();
+    stores.get(bad)!.run(set('a', 'wrong'));
+    cluster.onLine = (node, _level, text) => {
+      const first = / is not that of nodes (\d+)/.exec(text);
+      if (node === bad && first) cluster.kill(cluster.node(Number(first[1])));
+    };
+    await pass(cluster, cluster.nodes.filter((node) => node !== bad).at(-1)!);
+    await cluster.until(() => said(bad, 'loaded the snapshot'), 20_000);
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    cluster.assertHealthy();
+  });
+
+  it('is not trusted again after a restart: its own snapshot may be wrong', async () => {
+    const { cluster, stores } = await three('restart', short);
+    const leader = await cluster.leader();
+    const bad = cluster.nodes.find((node) => node !== leader)!;
+    stores.get(bad)!.run(set('a', 'wrong'));
+    await overwrite(cluster, leader, 400);
+    await cluster.sleep(2_500);
+    cluster.onLine = (node, _level, text) => {
+      if (node === bad && text.includes('is not that of nodes')) cluster.kill(bad);
+    };
+    await pass(cluster, leader);
+    cluster.onLine = () => {};
+    expect(bad.disk.list('/data')).toContain('diverged');
+    expect(bad.disk.list('/data').some((name) => name.endsWith('.snap'))).toBe(true);
+    cluster.restart(bad);
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    expect(bad.disk.list('/data')).not.toContain('diverged');
+    await cluster.sleep(1_000);
+    expect(await agreed(cluster)).toBe(true);
+    cluster.assertHealthy();
+  });
+
+  it('is not emptied for a snapshot that arrives while the evidence is being kept', async () => {
+    const { cluster, stores } = await three('evidence', short);
+    const leader = await cluster.leader();
+    const bad = cluster.nodes.find((node) => node !== leader)!;
+    stores.get(bad)!.run(set('a', 'wrong'));
+    const held: (() => void)[] = [];
+    let holds = true;
+    const open = bad.disk.open.bind(bad.disk);
+    vi.spyOn(bad.disk, 'open').mockImplementation((path, options) => {
+      const file = open(path, options);
+      const write = file.write.bind(file);
+      if (path.includes('diverged-'))
+        file.write = (...all) => void (holds ? held.push(() => write(...all)) : write(...all));
+      return file;
+    });
+    await pass(cluster, leader);
+    await cluster.until(() => held.length > 0);
+    cluster.partition(bad);
+    await overwrite(cluster, leader, 400);
+    await cluster.sleep(2_500);
+    cluster.heal();
+    await cluster.until(() => said(bad, 'in place of its log'));
+    await cluster.sleep(1_000);
+    cluster.assertHealthy();
+    holds = false;
+    for (const write of held) write();
+    await cluster.until(() => said(bad, 'loaded the snapshot'));
+    expect(said(bad, 'as evidence')).toBe(true);
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    cluster.assertHealthy();
+  });
+});
+
+describe('getting the state anew', () => {
+  it('is given up when it was needed too often in an hour; the next start goes on with it', () => {
+    const disk = new SimDisk({ schedule: () => {}, random: () => 0 });
+    disk.mkdir('/data');
+    const made = (): Rebuild =>
+      new Rebuild({
+        ...{ id: 3, disk, directory: '/data' },
+        ...({} as Pick<RebuildHost, 'timers' | 'store'>),
+        applying: () => true,
+        leader: () => 0,
+        handOver: () => {},
+        ask: () => {},
+        wake: () => {},
+        guard: (action) => action(),
+        tell: () => {},
+      });
+    const rebuild = made();
+    expect(rebuild.resume(0)).toBe(false);
+    for (const n of [1, 2, 3]) {
+      expect(rebuild.begin(n * 1_024, [1, 2], n)).toBe(true);
+      rebuild.over();
+      expect(made().resume(0)).toBe(false);
+    }
+    expect(() => rebuild.begin(4_096, [1, 2], 4)).toThrow('for the 4th time in an hour');
+    const next = made();
+    expect([next.resume(5), next.underWay, next.keeps]).toEqual([true, true, true]);
   });
 });
 

@@ -93,6 +93,21 @@ describe('the member', () => {
     expect(host.raft.abstaining).toBe(false);
   });
 
+  test('it confirms reads for the leader that it hears, unless it has lost its term too: then that may be one of long ago', () => {
+    const beat = (round: number) => ({ type: 'heartbeat', from: 1, to: 3, term: 2, commit: 0, round }) as const;
+    for (const votesLost of [false, true]) {
+      const host = new Host({ id: 3, terms: [1], hardState: { term: 2, vote: 0 }, abstains: true, votesLost });
+      const sent = host.step(beat(5));
+      expect(only('beaten', sent)).toMatchObject([{ round: votesLost ? 0 : 5, abstains: expect.any(Number) }]);
+      const { abstains: repair } = only('beaten', sent)[0]!;
+      host.step({ type: 'cleared', from: 1, to: 3, term: 2, index: 2, repair });
+      host.step(append(host, 1, 2, { prevIndex: 1, prevTerm: 1, entries: entriesOf([2], 2) }));
+      host.sync();
+      expect(host.raft.abstaining).toBe(false);
+      expect(only('beaten', host.step(beat(6)))[0]?.round).toBe(6);
+    }
+  });
+
   test('Ready.changed tells the end', () => {
     const host = repairing();
     host.step(heartbeat(host, 1, 2));

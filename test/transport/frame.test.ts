@@ -244,6 +244,11 @@ describe('a hostile peer', () => {
     ['a want of a key beyond 2^32', [frame(28, whole, control([7, 1, 2 ** 32, 0]))], /field 3/],
     ['a done that is neither', [frame(30, whole, control([7, 1, 2, 1]))], /field 4 is not a boolean/],
     ['a hello with an empty address', [frame(1, whole, encodeHello(helloOf(1, { address: '' })))], /field 3/],
+    [
+      'a hello whose address cannot be dialled',
+      [frame(1, whole, encodeHello(helloOf(1, { address: 'a:b' })))],
+      /field 3/,
+    ],
     ['a hello with a line break', [frame(1, whole, encodeHello(helloOf(1, { address: 'a\nb' })))], /field 3/],
     ['a hello of node 0', [frame(1, whole, encodeHello(helloOf(0)))], /field 2/],
     [
