@@ -28,6 +28,8 @@ const foundAloneAfterMs = 1_000;
 const implicitJoinMs = 10_000;
 /** A member that has refused this node has so long to say why. */
 const askMs = 5_000;
+/** Pause before somebody who could not tell is asked again. */
+const askAgainMs = 1_000;
 /** What is under way when the node is told to stop may take this long to finish. */
 const graceMs = 2_000;
 /** Of the log that a snapshot replaces, so much is kept for followers that are a little behind. */
@@ -200,6 +202,8 @@ class Run implements RunningNode {
   /** Where the members are, as the cluster said when it let this node in: until its log says so. */
   #introduced: readonly { readonly id: number; readonly address: string }[] = [];
   #connecting = false;
+  /** Addresses of those who are being asked where this node belongs. */
+  readonly #asked = new Set<string>();
   #stopping: Promise<void> | undefined;
   #fail: (error: Error) => void = () => {};
 
@@ -378,8 +382,32 @@ class Run implements RunningNode {
     return [...known, ...this.#introduced.filter((one) => one.id !== id && known.every((peer) => peer.id !== one.id))];
   }
 
+  /**
+   * Somebody refuses this node, which belongs to no cluster: his may list it, with a folder that was lost, or invited to come back since.
+   * Nobody dials an invited one, so it would never hear of that. It asks, until it has a cluster or asks to join one.
+   */
+  #askWhere(address: string): void {
+    if (this.#log.founding || this.#joining || this.#stopping || this.#asked.has(address)) return;
+    this.#asked.add(address);
+    askNode(this.#env, address, { request: 'status' }, askMs, (answer) => {
+      this.#asked.delete(address);
+      if (this.#log.founding || this.#joining || this.#stopping) return;
+      const status = answer.kind === 'answer' ? tryStatus(answer.fields) : undefined;
+      const { id } = this.#options;
+      const listed = status?.members.find((member) => member.id === id && member.address === this.address);
+      // With this folder: it will be sent the founding record.
+      const own = listed?.identity === Buffer.from(this.#log.folder.identity).toString('hex');
+      if (status?.cluster && listed && listed.kind !== 'removed' && !own) {
+        const others = status.members.filter((member) => member.id !== id && member.kind !== 'removed');
+        const reason = `the data folder is new, but the cluster of the node at ${address} knows node ${id} at ${this.address}`;
+        this.#lost(reason, [address, ...others.map((member) => member.address)]);
+      } else this.#env.timers.after(askAgainMs, () => this.#askWhere(address));
+    });
+  }
+
   /** A member refuses this node, which may have been removed without having been told so: it asks. */
   #askWhy(address: string): void {
+    if (!this.#log.founding) this.#askWhere(address);
     if (!this.#log.founding || this.#stopping) return;
     askNode(this.#env, address, { request: 'status' }, askMs, (answer) => {
       if (answer.kind !== 'answer' || this.#stopping) return;

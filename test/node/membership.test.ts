@@ -396,6 +396,29 @@ describe('a folder that was lost', () => {
     expect(await cluster.ask(lost, 'GET begun')).toBe('"1"');
   });
 
+  it('whose new folder dies when the old one is out, and the new one not yet in, comes in all the same', async () => {
+    const cluster = await three('dies between');
+    const leader = await cluster.leader();
+    const lost = cluster.nodes.slice(0, 3).find((node) => node !== leader)!;
+    cluster.kill(lost);
+    wipe(lost);
+    lost.host.restart();
+    cluster.start(lost, founders(cluster));
+    const isOut = (line: string) => line.includes('members: ') && !line.includes(`${lost.id}=`);
+    await cluster.until(() => leader.lines.some(isOut), 10_000);
+    cluster.kill(lost);
+    wipe(lost);
+    // With its leader the cluster forgets that somebody has asked; and nobody dials it any more.
+    cluster.kill(leader);
+    leader.host.restart();
+    cluster.start(leader, founders(cluster));
+    await cluster.sleep(10_000);
+    lost.host.restart();
+    cluster.start(lost, founders(cluster));
+    await voters(cluster, [1, 2, 3], 20_000);
+    expect(await cluster.ask(lost, 'GET begun')).toBe('"1"');
+  });
+
   it('of a node that has joined, too: it asks again, and is another folder to all', async () => {
     const cluster = await alone('lost joiner');
     for (const id of [2, 3]) cluster.start(cluster.node(id), joining(1));

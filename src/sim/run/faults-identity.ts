@@ -117,7 +117,7 @@ function twin(stage: Stage, random: SeededRandom): Heal | undefined {
   if (stage.nodes.length < 2 || stage.world.host('twin')?.up) return undefined;
   const member = stage.nodes[random.integer(0, stage.nodes.length - 1)]!;
   const node = intruder(stage, 'twin', member.id);
-  stage.excuse(node, /the data folder is new/);
+  stage.excuse(node, /the data folder is new|was not let into the cluster/);
   onLine(stage, node, /refused by .*not the one that joined/, () => stage.count('two nodes of one id'));
   stage.cluster.start(node);
   return leave(stage, node);

@@ -157,6 +157,11 @@ export class Stage {
     return Math.floor((this.nodes.length - 1) / 2);
   }
 
+  /** Disks that are hurt now. */
+  get hurt(): number {
+    return new Set([...this.#damaged, ...this.#lost]).size;
+  }
+
   /** Whether this node's disk may be hurt as well. */
   mayDamage(node: SimNode): boolean {
     const hurt = new Set([...this.#damaged, ...this.#lost, node]);
