@@ -13,6 +13,10 @@ export default defineConfig({
       'test/raft/simulation.test.ts',
       'test/log/repair.test.ts',
       'test/store/wasm-memory.test.ts',
+      'test/store/wasm-room.test.ts',
+      'test/kernel/compact.test.ts',
+      'test/node/exactly-once.test.ts',
+      'test/protocol/fuzz.test.ts',
     ],
     // One more than processors on a small machine: tests of terminals and sockets wait more than they work.
     maxWorkers: 3,
