@@ -32,8 +32,17 @@
 import type { Env, Timer, Timers } from '../env/env.js';
 import { sealRecord } from '../log/record.js';
 import type { Founding, Log } from '../log/types.js';
+import { everybody } from '../raft/membership.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Membership, MembershipRefusal, Message as RaftMessage, Ready, Role } from '../raft/types.js';
+import type {
+  Entry,
+  Membership,
+  MembershipRefusal,
+  NodeId,
+  Message as RaftMessage,
+  Ready,
+  Role,
+} from '../raft/types.js';
 import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, originKey, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { type AdminHost, answerRequest } from './admin.js';
@@ -157,6 +166,10 @@ export class Node implements AdminHost {
         parts.transport().send(message);
         this.wake();
       },
+      tellState: (to) => {
+        const { index, stateHash } = parts.store.stats().checkpoint;
+        if (index > 0) this.#tellState(to, index, stateHash);
+      },
       installed: ({ index, term }) => parts.options.observer?.installed(index, term),
       loads: () => this.sessions.hold(true),
       loaded: (index) => this.#loaded(index),
@@ -247,14 +260,17 @@ export class Node implements AdminHost {
       id,
       log,
       membership: () => this.#raft?.membership.membership,
+      wrong: () => this.#snapshots.wrong,
       diverged: (index, majority) => this.#snapshots.diverged(index, majority),
       tell: (index, hash) => {
-        const { membership } = this.#raft?.membership ?? {};
-        const term = this.#raft?.term ?? 0;
-        for (const to of [...(membership?.voters ?? []), ...(membership?.learners ?? [])])
-          if (to !== id) this.#parts.transport().send({ type: 'state', from: id, to, term, index, hash });
+        for (const to of everybody(this.#raft?.membership.membership)) if (to !== id) this.#tellState(to, index, hash);
       },
     });
+  }
+
+  #tellState(to: NodeId, index: number, hash: string): void {
+    const { transport, options } = this.#parts;
+    transport().send({ type: 'state', from: options.id, to, term: this.#raft?.term ?? 0, index, hash });
   }
 
   #makeRoom(): Room {

@@ -6,6 +6,7 @@
  * loads it like any other; one that leads itself hands over first, for its state is no better than the others'.
  *
  *     diverged, marked ─▶ evidence ─▶ ask the leader, if it is one of the majority ─▶ snapshot ─▶ loaded, unmarked
+ *                                     └▶ else ask all what they hold: a majority may agree with it by now
  *
  * A restart makes nothing better, for the state may come from a snapshot of the node's own: the file `diverged` keeps in mind that it is
  * wrong, and whose is right.
@@ -39,6 +40,8 @@ export interface RebuildHost extends Omit<EvidenceHost, 'done'> {
   handOver(to: NodeId): void;
   /** Asks the leader for a snapshot that holds at least what is applied here. */
   ask(leader: NodeId): void;
+  /** Asks all members for the state hash that they noted last. */
+  inquire(): void;
   /** A turn is wanted. */
   wake(): void;
   tell(level: LogLevel, text: string): void;
@@ -47,6 +50,8 @@ export interface RebuildHost extends Omit<EvidenceHost, 'done'> {
 export class Rebuild {
   readonly #host: RebuildHost;
   #majority: readonly NodeId[] | undefined;
+  /** The last entry after which they agreed. */
+  #agreedAt = 0;
   #evidence: Evidence | undefined;
   /** The evidence is kept, or cannot be. */
   #kept = false;
@@ -74,10 +79,12 @@ export class Rebuild {
     return mark !== undefined && this.begin(mark.index, mark.majority, now);
   }
 
-  /** True if this is news. Throws when it has happened too often. */
+  /** True if this is news; else it tells who is right by now. Throws when it has happened too often. */
   begin(index: number, majority: readonly NodeId[], now: number): boolean {
     const news = this.#majority === undefined;
+    if (!news && index < this.#agreedAt) return false;
     this.#majority = majority;
+    this.#agreedAt = index;
     if (!news) return false;
     this.#mark({ index, majority });
     while (this.#times[0] !== undefined && now - this.#times[0] > hourMs) this.#times.shift();
@@ -143,12 +150,15 @@ export class Rebuild {
 
   #ask(majority: readonly NodeId[], now: number): void {
     this.#askAt = now + askAgainMs;
-    const { id, leader, handOver, ask } = this.#host;
+    const { id, leader, handOver, ask, inquire } = this.#host;
     const to = leader();
-    if (to === id) {
-      // One of them after the other, for some may be gone by now.
-      if (majority.length > 0) handOver(majority[this.#asked++ % majority.length]!);
-    } else if (to !== 0 && (majority.length === 0 || majority.includes(to))) ask(to);
+    if (to !== 0 && to !== id && (majority.length === 0 || majority.includes(to))) {
+      ask(to);
+      return;
+    }
+    // One of them after the other, for some may be gone by now.
+    if (to === id && majority.length > 0) handOver(majority[this.#asked++ % majority.length]!);
+    inquire();
   }
 
   /** The state is that of the others again. */

@@ -13,6 +13,7 @@
  * - This is a matter of politeness, not of safety: an entry that was taken all the same waits in the log, unacknowledged, until
  *   there is room.
  */
+import { everybody } from '../raft/membership.js';
 import type { Membership, NodeId } from '../raft/types.js';
 
 /** A leader whose own disk is full for so long hands over to a member that has room. */
@@ -130,10 +131,4 @@ export class Room {
     const roomy = voters.filter((voter) => !this.#lacks(voter) && !this.#down.has(voter));
     return roomy.length > voters.length / 2;
   }
-}
-
-function everybody(membership: Membership | undefined): readonly NodeId[] {
-  return membership === undefined
-    ? []
-    : [...new Set([...membership.voters, ...membership.outgoing, ...membership.learners])];
 }

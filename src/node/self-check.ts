@@ -22,7 +22,9 @@ export interface SelfCheckHost {
   membership(): Membership | undefined;
   /** Tells all other members. */
   tell(index: number, hash: string): void;
-  /** This node's state at `index` is not that of these members, who are a majority. */
+  /** This node's state is known to be wrong, whatever it says. */
+  wrong(): boolean;
+  /** This node's state is not that of these members, who are a majority and agree on that at `index`. */
   diverged(index: number, majority: readonly NodeId[]): void;
   log(level: LogLevel, text: string): void;
 }
@@ -58,7 +60,7 @@ export class SelfCheck {
     if (said === undefined) {
       said = new Map();
       this.#hashes.set(index, said);
-      if (this.#hashes.size > mostIndexes) this.#hashes.delete(Math.min(...this.#hashes.keys()));
+      if (this.#hashes.size > mostIndexes) this.#forget(Math.min(...this.#hashes.keys()));
     }
     said.set(from, hash);
     this.#judge(index, said);
@@ -70,17 +72,24 @@ export class SelfCheck {
     for (const said of this.#hashes.values()) said.delete(this.#host.id);
   }
 
+  #forget(index: number): void {
+    this.#hashes.delete(index);
+    this.#told.delete(index);
+  }
+
   #judge(index: number, said: Map<NodeId, string>): void {
     const voters = this.#host.membership()?.voters ?? [];
     const own = said.get(this.#host.id);
-    if (own === undefined || new Set(said.values()).size === 1) return;
+    // Who is wrong applies nothing, so that only the others still speak: they tell whom to ask.
+    const wrong = this.#host.wrong();
+    if (!wrong && (own === undefined || new Set(said.values()).size === 1)) return;
     const saying = (hash: string): NodeId[] => voters.filter((voter) => said.get(voter) === hash);
     const majority = [...new Set(said.values())].map(saying).find((ids) => ids.length > voters.length / 2);
     if (majority && said.get(majority[0]!) !== own) {
       this.#host.diverged(index, majority);
       return;
     }
-    if (this.#told.has(index)) return;
+    if (wrong || this.#told.has(index)) return;
     this.#told.add(index);
     const each = [...said].sort(([a], [b]) => a - b).map(([id, hash]) => `node ${id} ${hash}`);
     const then = majority ? 'a majority agrees with this node' : 'there is no majority';

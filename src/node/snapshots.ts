@@ -23,6 +23,7 @@
  */
 import type { Env } from '../env/env.js';
 import type { Log, SnapshotInfo } from '../log/types.js';
+import { everybody } from '../raft/membership.js';
 import type { Raft } from '../raft/raft.js';
 import type { NodeId, Message as RaftMessage, Ready } from '../raft/types.js';
 import type { Store } from '../store/store.js';
@@ -55,6 +56,8 @@ export interface SnapshotsHost {
   /** Everything up to this entry is handed to the store. */
   staged(): number;
   send(message: SnapshotMessage | RebuildRequest): void;
+  /** Tells a member the state hash that was noted last. */
+  tellState(to: NodeId): void;
   /** Another's snapshot has taken the place of the log. Raft does not know yet. */
   installed(info: SnapshotInfo): void;
   /** The store is about to be emptied, and is full again: it holds everything up to `index`. */
@@ -113,13 +116,15 @@ export class Snapshots {
 
   #makeRebuild(): Rebuild {
     const { id, env, store, log, directory, applying, send, tell, guard, raft, wake } = this.#host;
+    const ask = (to: NodeId, least: number): void =>
+      send({ type: 'rebuild', from: id, to, term: raft()?.term ?? 0, least });
     return new Rebuild({
       ...{ id, disk: env.disk, timers: env.timers, store, directory, applying, tell, guard, wake },
       leader: () => raft()?.leader ?? 0,
       handOver: (to) => void raft()?.transfer(to),
-      ask: (to) => {
-        const least = Math.max(store.applied, log.snapshot?.index ?? 0);
-        send({ type: 'rebuild', from: id, to, term: raft()?.term ?? 0, least });
+      ask: (to) => ask(to, Math.max(store.applied, log.snapshot?.index ?? 0)),
+      inquire: () => {
+        for (const to of everybody(raft()?.membership.membership)) if (to !== id) ask(to, 0);
       },
     });
   }
@@ -131,8 +136,13 @@ export class Snapshots {
 
   /** This node's state is not that of these members, who are a majority. */
   diverged(index: number, majority: readonly NodeId[]): void {
-    if (this.#loading || !this.#rebuild.begin(index, majority, this.#host.env.clock.monotonic())) return;
-    this.#distrust();
+    if (this.#loading && !this.wrong) return;
+    if (this.#rebuild.begin(index, majority, this.#host.env.clock.monotonic())) this.#distrust();
+  }
+
+  /** This node's state is known to be wrong. */
+  get wrong(): boolean {
+    return this.#rebuild.underWay;
   }
 
   #distrust(): void {
@@ -142,9 +152,11 @@ export class Snapshots {
     this.#host.wake();
   }
 
-  /** A member needs a snapshot, for its state is wrong; this one's is not. */
+  /** A member whose state is wrong asks what this one holds, or for a snapshot of it; who is wrong itself has nothing to say. */
   requested({ from, least }: RebuildRequest): void {
-    if (!this.loading) this.#sending.request({ to: from, least });
+    if (this.loading) return;
+    if (least > 0) this.#sending.request({ to: from, least });
+    else this.#host.tellState(from);
   }
 
   /** Old versions are kept for the snapshot that is being taken. */

@@ -41,6 +41,12 @@ export function fault({ voters, outgoing, learners }: Membership): string | unde
   return undefined;
 }
 
+/** Every member, of both majorities and the learners, once. */
+export function everybody(membership: Membership | undefined): readonly NodeId[] {
+  if (membership === undefined) return [];
+  return [...new Set([...membership.voters, ...membership.outgoing, ...membership.learners])];
+}
+
 /** Whether `next` may follow `current`: out of a joint membership only the way to its end, else into one, or a change of learners alone. */
 export function isStep(current: Membership, next: Membership): boolean {
   if (fault(next) !== undefined || next.voters.length === 0) return false;

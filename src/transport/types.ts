@@ -74,7 +74,7 @@ export interface StateNotice {
   readonly index: number;
   readonly hash: string;
 }
-/** The sender's state is not that of a majority: it needs a snapshot of everything up to `least`, at least. */
+/** The sender's state is not that of a majority: it needs a snapshot of everything up to `least`, at least; 0: it only asks for the state hash noted last. */
 export interface RebuildRequest {
   readonly type: 'rebuild';
   readonly from: NodeId;

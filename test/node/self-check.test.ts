@@ -165,6 +165,29 @@ describe('a replica whose state is another one', () => {
     cluster.assertHealthy();
   });
 
+  it('learns who else is right by now, when none of the majority that it knew leads', async () => {
+    const { cluster, stores } = await five('new leader');
+    const leader = await cluster.leader();
+    const [bad, far] = cluster.nodes.filter((node) => node !== leader) as [SimNode, SimNode];
+    cluster.partition(far);
+    stores.get(bad)!.run(set('a', 'wrong'));
+    cluster.onLine = (node, _level, text) => {
+      if (node !== bad || !text.includes('is not that of nodes')) return;
+      cluster.heal();
+      cluster.partition(bad);
+    };
+    await pass(cluster, leader);
+    cluster.onLine = () => {};
+    await cluster.sleep(2_000);
+    await cluster.ask(leader, `@cluster {"request":"transfer","to":${far.id}}`);
+    expect(await cluster.leader()).toBe(far);
+    cluster.heal();
+    await cluster.until(() => said(bad, 'loaded the snapshot'), 10_000);
+    expect(await cluster.ask(bad, 'GET a')).toBe('"right"');
+    expect((await cluster.status(far)).role).toBe('leader');
+    cluster.assertHealthy();
+  });
+
   it('is not trusted again after a restart: its own snapshot may be wrong', async () => {
     const { cluster, stores } = await three('restart', short);
     const leader = await cluster.leader();
@@ -232,6 +255,7 @@ describe('getting the state anew', () => {
         leader: () => 0,
         handOver: () => {},
         ask: () => {},
+        inquire: () => {},
         wake: () => {},
         guard: (action) => action(),
         tell: () => {},
@@ -252,10 +276,12 @@ describe('getting the state anew', () => {
 describe('the comparison', () => {
   it('believes a majority of the voters, not learners, nor whoever speaks first', () => {
     const diverged: (readonly number[])[] = [];
+    let wrong = false;
     const check = new SelfCheck({
       id: 1,
       membership: () => ({ voters: [1, 2, 3], outgoing: [], learners: [4, 5] }),
       tell: () => {},
+      wrong: () => wrong,
       diverged: (_index, majority) => diverged.push(majority),
       log: () => {},
     });
@@ -270,5 +296,10 @@ describe('the comparison', () => {
     check.reset(2_000);
     check.heard(3, 1_024, 'b'.repeat(16));
     expect(diverged).toHaveLength(1);
+    wrong = true;
+    check.heard(2, 2_048, 'c'.repeat(16));
+    expect(diverged).toHaveLength(1);
+    check.heard(3, 2_048, 'c'.repeat(16));
+    expect(diverged[1]).toEqual([2, 3]);
   });
 });

@@ -201,7 +201,8 @@ class Session {
 
   /** A member that began with the last snapshot has come to the same. */
   checkSnapshot(): void {
-    const { pair, taken } = this;
+    const { pair } = this;
+    const taken = this.taken;
     pair.apply();
     if (taken === undefined) return;
     this.taken = undefined;
