@@ -419,7 +419,12 @@ export function connPause(slot: u32, on: bool): void {
   if ((connFlags(c) & (IS_OPEN | IS_CLOSED)) != IS_OPEN) return;
   if (on) return connSet(c, IS_PAUSED);
   connClear(c, IS_PAUSED);
-  if (connCause(c) == CAUSE_PAUSE) connWake(c);
+  if (connCause(c) != CAUSE_PAUSE) return;
+  // It takes its turn when nothing holds it any more, not when the first of several causes is gone.
+  if ((connFlags(c) & IS_CONTROL) != 0) store<u32>(c, CAUSE_CONTROL, C_CAUSE);
+  else if ((connFlags(c) & IS_BARRIER) != 0) store<u32>(c, CAUSE_IDLE, C_CAUSE);
+  else if (connOverWindow(c)) store<u32>(c, CAUSE_WINDOW, C_CAUSE);
+  else connWake(c);
 }
 
 export function connRelease(slot: u32): void {

@@ -1,6 +1,6 @@
 /** Reads a snapshot, block by block, each verified before anything of it is handed out. */
 import { type Disk, DiskError, type DiskFile } from '../env/env.js';
-import { asLogError, corrupt } from './files.js';
+import { asLogError, corrupt, write } from './files.js';
 import { SECTOR } from './sector.js';
 import {
   BLOCK_BYTES,
@@ -12,6 +12,7 @@ import {
   contentOf,
   decodeSnapshotHeader,
   decodeTrailer,
+  headerBytes,
   headerLength,
   type SnapshotHeader,
   snapshotSeed,
@@ -141,22 +142,27 @@ function readable(file: DiskFile, position: number, length: number): Uint8Array 
 }
 
 /**
- * How much of an unfinished snapshot is there: bytes of content in whole, good blocks from the first on. `pause` is
- * waited for after each block, so that a large file blocks nothing; `stopped` is asked then.
+ * How much of an unfinished snapshot is there: bytes of content in whole, good blocks from the first on. What is read may
+ * stand in the page cache alone, left there by a write that failed: but for the first `durable` bytes of content it is
+ * written again, through O_DSYNC, before it counts. `pause` is waited for after each block, so that a large file blocks
+ * nothing; `stopped` is asked then. Rejects with DiskError.
  */
 export async function verifiedBytes(
   file: DiskFile,
-  body: number,
-  size: number,
+  { meta, size }: SnapshotInfo,
   seed: number,
   crc32c: Crc32c,
+  durable: number,
   pause: () => Promise<void>,
   stopped: () => boolean,
 ): Promise<number> {
+  const body = headerBytes(meta);
   for (let number = 0; number < blockCount(size); number++) {
     const length = contentOf(size, number);
-    const good = readable(file, body + number * BLOCK_BYTES, blockBytes(length));
+    const position = body + number * BLOCK_BYTES;
+    const good = readable(file, position, blockBytes(length));
     if (!good || !verifyBlock(good, number, length, seed, crc32c)) return number * BLOCK_CONTENT;
+    if (number * BLOCK_CONTENT + length > durable) await write(file, good, position);
     await pause();
     if (stopped()) return 0;
   }

@@ -11,13 +11,14 @@
  *   of the log that it begins). The rename is the only commit point; only when it is durable are older snapshots removed,
  *   and then segments.
  * - Content is written block by block through O_DSYNC. No call blocks for longer than one block, or one sync of the folder.
+ * - What was received before a restart is written again before it is gone on with: no page cache is trusted.
  * - No room is no failure: what was begun is removed (what was received stays), and the host tries again.
  */
 import type { Disk, Timers } from '../env/env.js';
 import { DiskError } from '../env/env.js';
 import { asLogError, join, TEMPORARY } from './files.js';
 import { SnapshotBody } from './snapshot-body.js';
-import { headerBytes, PARTIAL, parseSnapshotName, partialName, snapshotName, snapshotSeed } from './snapshot-file.js';
+import { BLOCK_CONTENT, PARTIAL, parseSnapshotName, partialName, snapshotName, snapshotSeed } from './snapshot-file.js';
 import { SnapshotFile, verifiedBytes } from './snapshot-reader.js';
 import {
   type Crc32c,
@@ -130,6 +131,8 @@ export class Snapshots {
   #newest: StoredSnapshot | undefined;
   #writer: Work | undefined;
   #receiver: Work | undefined;
+  /** The file that was received last, and how much of its content this process has made durable. */
+  #received: { readonly path: string; readonly bytes: number } | undefined;
   #closed = false;
 
   constructor(options: SnapshotsOptions, host: SnapshotHost, newest: StoredSnapshot | undefined) {
@@ -201,7 +204,11 @@ export class Snapshots {
     const seed = snapshotSeed(identity, info, crc32c);
     const pause = (): Promise<void> => new Promise((resolve) => defer(resolve));
     const gone = (): boolean => stopped;
-    const verified = await verifiedBytes(file, headerBytes(info.meta), info.size, seed, crc32c, pause, gone);
+    const durable = this.#received?.path === path ? this.#received.bytes : 0;
+    const verified = await verifiedBytes(file, info, seed, crc32c, durable, pause, gone).catch((error: unknown) => {
+      file.close();
+      throw stopped ? error : this.#told(error);
+    });
     if (stopped) throw new LogError('superseded', `${path}: another snapshot is being received`);
     return this.#receiving(new SnapshotBody(file, info, identity, crc32c, verified), path, info, verified);
   }
@@ -213,6 +220,10 @@ export class Snapshots {
   }
 
   #receiving(body: SnapshotBody, path: string, info: SnapshotInfo, verified: number): SnapshotReceiver {
+    const noted = (bytes: number): void => {
+      this.#received = { path, bytes };
+    };
+    noted(verified);
     const task = new Task(body, (error) => {
       if (this.#receiver === task) this.#receiver = undefined;
       return error === undefined ? undefined : this.#told(error);
@@ -222,7 +233,7 @@ export class Snapshots {
       verified,
       write: (bytes, done) => {
         if (body.size + bytes.length > info.size) throw new Error('log: more content than the snapshot has');
-        task.run(() => body.append(bytes), done);
+        task.run(() => body.append(bytes).then(() => noted(wholeBlocks(body.size))), done);
       },
       install: (done) => {
         if (body.size !== info.size) throw new Error(`log: ${body.size} bytes of a snapshot of ${info.size}`);
@@ -323,6 +334,10 @@ export class Snapshots {
     this.#host.fail(told);
     return told;
   }
+}
+
+function wholeBlocks(bytes: number): number {
+  return bytes - (bytes % BLOCK_CONTENT);
 }
 
 function superseded(path: string): LogError {

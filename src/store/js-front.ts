@@ -173,7 +173,8 @@ export class Front {
     this.entryWaiters = [];
     for (const connection of waiters) {
       connection.wait = Wait.nothing;
-      this.wake(connection);
+      // In turn with the others, even if it is paused: until `ingest` looks at it, it may not be any more.
+      if (!connection.closed) this.enqueue(connection);
     }
   }
 
@@ -231,6 +232,8 @@ export class Front {
   private place(connection: Connection, line: string): boolean {
     const { words } = this;
     const { texts } = this.parts;
+    // Whatever it sends, a client is not idle.
+    if (connection.transaction !== undefined) connection.transaction.lastMs = this.nowMs;
     const bad = splitWords(line, words);
     if (bad !== undefined) return this.constant(connection, texts.fixed[bad]);
     if (words.length === 0) return this.constant(connection, texts.fixed.emptyLine);
@@ -274,7 +277,6 @@ export class Front {
     if (!argumentsFit(command, words)) return this.constant(connection, usageError(command));
     if (!takesSequence.has(command.name)) return this.constant(connection, texts.word('seqCommand', command.name));
     const isCommit = command.name === 'COMMIT';
-    if (transaction !== undefined) transaction.lastMs = this.nowMs;
     if (transaction !== undefined && !isCommit) {
       return this.constant(
         connection,
@@ -455,7 +457,6 @@ export class Front {
 
   private placeInTransaction(connection: Connection, transaction: Transaction, command: Command): boolean {
     const { fixed } = this.parts.texts;
-    transaction.lastMs = this.nowMs;
     if (transaction.expired && !allowedWhenExpired.has(command.name)) {
       if (command.name === 'COMMIT') this.endTransaction(connection);
       return this.constant(connection, fixed.transactionExpired);

@@ -420,6 +420,25 @@ describe('A snapshot that was received', () => {
     expect(partials(disk)).toEqual([]);
   });
 
+  it('is written again before it is gone on with by a new process: only the page cache may hold it', async () => {
+    const content = randomBytes(2 * BLOCK_CONTENT);
+    const info = remote(50, content);
+    const disk = simDisk();
+    const log = await filled(disk, 2);
+    const first = await log.receiveSnapshot(info);
+    disk.fail('complete', 1, 'io', (path) => path.includes('incoming'));
+    await expect(done((then) => first.write(content, then))).rejects.toThrow(LogError);
+    await log.close();
+    const again = await open(disk, NO_TAIL);
+    const second = await again.receiveSnapshot(info);
+    await done((then) => second.write(content.subarray(second.verified), then));
+    await done((then) => second.install(then));
+    disk.crash('drop');
+    const last = await open(disk, NO_TAIL);
+    expect(last.snapshot?.index).toBe(50);
+    expect(Buffer.compare(snapshotContent(last)!, content)).toBe(0);
+  });
+
   it('is verified before it is gone on with, and forgotten for another one', async () => {
     const disk = simDisk();
     const log = await filled(disk, 2);
