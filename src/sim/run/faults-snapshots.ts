@@ -58,6 +58,7 @@ function leave(stage: Stage, random: SeededRandom, name: string, begin: Trap['be
   const others = stage.nodes.filter((each) => each !== node);
   if (others.every((each) => files(each, /\.snap$/).length === 0)) return undefined;
   away.add(stage);
+  const over = stage.await(name);
   stage.crash(node, modes[random.integer(0, 2)]!);
   stage.hold(node, name);
   // All that it had, the others have in these.
@@ -72,7 +73,7 @@ function leave(stage: Stage, random: SeededRandom, name: string, begin: Trap['be
     away.delete(stage);
     stage.letGo(node, name);
     stage.revive(node);
-    spring(stage, random, name, begin(stage, node));
+    spring(stage, random, name, begin(stage, node), over);
     stage.world.schedule(watchedMs, undefined, 'tidy', () => write(stage, `DEL ${what.keys.join(' ')}`));
   };
   fill(stage, what, () => back);
@@ -96,7 +97,13 @@ function fill(stage: Stage, what: typeof little, over: () => boolean, turn = 0):
   stage.world.schedule(fillEveryMs, undefined, 'fill', () => fill(stage, what, over, turn + 1));
 }
 
-function spring(stage: Stage, random: SeededRandom, name: string, prey: () => SimNode | undefined): void {
+function spring(
+  stage: Stage,
+  random: SeededRandom,
+  name: string,
+  prey: () => SimNode | undefined,
+  over: () => void,
+): void {
   let caught: SimNode | undefined;
   const look = (): boolean => {
     caught = prey();
@@ -104,13 +111,16 @@ function spring(stage: Stage, random: SeededRandom, name: string, prey: () => Si
   };
   watch(stage, 2, watchedMs, look, () => {
     const victim = caught;
-    if (!victim?.host.up) return;
+    if (!victim?.host.up) return over();
     const later = random.chance(0.6) ? random.between(0, 3) : random.between(0, 200);
     stage.world.schedule(later, undefined, name, () => {
       stage.count(name);
       stage.tell('fault', `${name}: node ${victim.id}`);
       stage.crash(victim, modes[random.integer(0, 2)]!);
-      stage.world.schedule(random.between(20, 500), undefined, 'revive', () => stage.revive(victim));
+      stage.world.schedule(random.between(20, 500), undefined, 'revive', () => {
+        stage.revive(victim);
+        over();
+      });
     });
   });
 }

@@ -175,8 +175,14 @@ class Run {
 
   async #finish(): Promise<void> {
     const { world } = this.#cluster;
-    const deadline = world.now + calmMs;
+    const stage = this.#stage;
     this.#works.over = true;
+    await this.#goUntil(
+      () => stage.awaited.length === 0,
+      world.now + calmMs,
+      () => `not over ${calmMs} ms after the faults ended: ${stage.awaited.join(', ')}`,
+    );
+    const deadline = world.now + calmMs;
     await this.#goUntil(
       () => this.#works.active === 0,
       deadline,

@@ -59,6 +59,7 @@ export class Stage {
   readonly #observers = new Map<SimNode, NodeObserver>();
   /** `id life` of a member → those whose lives it has linked to. */
   readonly #met = new Map<string, Set<string>>();
+  readonly #awaited = new Set<{ what: string }>();
   #over = false;
 
   constructor({ cluster, random, tell, fail }: StageOptions) {
@@ -212,6 +213,18 @@ export class Stage {
 
   observerOf(node: SimNode): NodeObserver | undefined {
     return this.#observers.get(node);
+  }
+
+  /** What was begun, and does its harm later: the end of the run waits for it. Returns what says that it has. */
+  await(what: string): () => void {
+    const token = { what };
+    this.#awaited.add(token);
+    return () => void this.#awaited.delete(token);
+  }
+
+  /** The kinds of harm that are still on their way. */
+  get awaited(): string[] {
+    return [...this.#awaited].map(({ what }) => what);
   }
 
   /** No more damage from now on. */
