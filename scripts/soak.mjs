@@ -1,13 +1,16 @@
 /**
  * `npm run soak`: the whole-cluster tests at any length, and whole what `npm test` takes samples of.
  *
- *     npm run soak                     what is sampled, then 50 rounds of kills, and as much of the others
+ *     npm run soak                     all of these: what is sampled, endurance, and 50 rounds
  *     npm run soak -- --whole          only what is sampled
+ *     npm run soak -- --endurance      only ten minutes of full load, and 50 deaths of leaders
  *     npm run soak -- --rounds 200     only so many rounds of kills; the other tests grow with it
  *     npm run soak -- --seconds 3600   only these, one pass after the other until the time is over
  *
  * Whole: each bit of a log of 64 KiB and of the vote flipped, 5,000 states of the disk that crashes leave, 2 million malformed lines and
  * frames, 5 million operations on both stores.
+ *
+ * Endurance: nobody is elected under full load, folders and memory stay small, and writes go on soon when a leader dies.
  *
  * A pass runs three files of test/cluster: durability (no acknowledged write is lost while nodes are killed), bank (the sum
  * is right in every audit) and linearizable (no client saw anything impossible). Ends with 1 at the first failure.
@@ -17,6 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const lasting = ['test/cluster/endurance.test.ts'];
 const clusters = ['durability', 'bank', 'linearizable'].map((name) => `test/cluster/${name}.test.ts`);
 const sampled = {
   'test/log/flips.test.ts': { LOG_FLIP_EVERY: '1' },
@@ -34,10 +38,11 @@ function positive(name, text) {
 
 function options() {
   try {
-    const options = { rounds: { type: 'string' }, seconds: { type: 'string' }, whole: { type: 'boolean' } };
+    const [number, flag] = [{ type: 'string' }, { type: 'boolean' }];
+    const options = { rounds: number, seconds: number, whole: flag, endurance: flag };
     return parseArgs({ options }).values;
   } catch (error) {
-    process.stderr.write(`soak: ${error.message}; it takes --whole, --rounds N or --seconds N\n`);
+    process.stderr.write(`soak: ${error.message}; it takes --whole, --endurance, --rounds N or --seconds N\n`);
     process.exit(2);
   }
 }
@@ -50,10 +55,15 @@ function pass(variables, files = clusters) {
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
 }
 
-const { rounds, seconds, whole } = options();
-if (whole || (rounds === undefined && seconds === undefined)) {
+const { rounds, seconds, whole, endurance } = options();
+const all = ![rounds, seconds, whole, endurance].some((value) => value !== undefined);
+if (all || whole) {
   const code = await pass(Object.assign({}, ...Object.values(sampled)), Object.keys(sampled));
   if (code !== 0 || whole) process.exit(code);
+}
+if (all || endurance) {
+  const code = await pass({ SOAK_LOAD_SECONDS: '600', SOAK_LEADER_DEATHS: '50' }, lasting);
+  if (code !== 0 || endurance) process.exit(code);
 }
 if (seconds === undefined) {
   const count = positive('rounds', rounds ?? '50');
