@@ -2,12 +2,10 @@
  * What a cluster holds out: full load, a million keys, the deaths of its leaders. `npm run soak -- --endurance` loads it for ten
  * minutes and kills 50 leaders; here it is loaded until five million writes are done, and loses a few.
  */
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type LoadOptions, runLoad } from '../../src/bench/load.js';
-import { Cluster, type NodePlace, residentBytes, until } from '../support/cluster.js';
+import { Cluster, folderBytes, type NodePlace, residentBytes, until } from '../support/cluster.js';
 import { runDurability } from '../support/durability.js';
 import type { LineClient } from '../support/line-client.js';
 import { soak } from '../support/soak.js';
@@ -17,18 +15,6 @@ afterEach(async () => {
   await cluster?.stop();
   cluster = undefined;
 });
-
-function folderBytes({ directory }: NodePlace): number {
-  const sizes = readdirSync(directory).map((name) => {
-    try {
-      return statSync(join(directory, name)).size;
-    } catch {
-      // Removed since.
-      return 0;
-    }
-  });
-  return sizes.reduce((sum, size) => sum + size, 0);
-}
 
 function load(of: Cluster, options: Pick<LoadOptions, 'clients' | 'pipeline' | 'seconds'>): ReturnType<typeof runLoad> {
   const targets = of.nodes.map(({ port }) => ({ host: '127.0.0.1', port }));

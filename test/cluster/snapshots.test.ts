@@ -1,24 +1,10 @@
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { Cluster, type NodePlace, until } from '../support/cluster.js';
+import { Cluster, folderBytes, until } from '../support/cluster.js';
 
 let cluster: Cluster | undefined;
 afterEach(() => cluster?.stop());
 
 const MiB = 1024 ** 2;
-
-function folderBytes({ directory }: NodePlace): number {
-  const sizes = readdirSync(directory).map((name) => {
-    try {
-      return statSync(join(directory, name)).size;
-    } catch {
-      // Removed since.
-      return 0;
-    }
-  });
-  return sizes.reduce((sum, size) => sum + size, 0);
-}
 
 it('a member that was away while the others shortened their logs comes back by a snapshot, and no folder grows', async () => {
   cluster = await Cluster.start({

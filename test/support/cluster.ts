@@ -6,7 +6,7 @@
  * folder (see reaper.mjs).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -399,4 +399,17 @@ export function cpuMillis(pid: number): number {
 export function residentBytes(pid: number): number {
   const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(line![1]) * 1024;
+}
+
+/** Bytes of all files in a node's data folder. */
+export function folderBytes({ directory }: NodePlace): number {
+  const sizes = readdirSync(directory).map((name) => {
+    try {
+      return statSync(join(directory, name)).size;
+    } catch {
+      // Removed since.
+      return 0;
+    }
+  });
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
