@@ -25,6 +25,8 @@ import type { Roster } from './roster.js';
 const transferMs = 3_000;
 /** Who asks to join has so long to answer the leader. */
 const findMs = 2_000;
+/** The leader dials so many at once that ask to join: anyone can ask, and name any address. */
+const mostSought = 16;
 
 export interface AdminHost extends HandoverHost {
   readonly address: string;
@@ -33,6 +35,8 @@ export interface AdminHost extends HandoverHost {
   readonly identity: Uint8Array;
   readonly roster: Roster;
   readonly changes: Changes;
+  /** Addresses at which whoever asks to join is looked for now. */
+  readonly sought: Set<string>;
   readonly founding: Founding | undefined;
   readonly raft: Raft | undefined;
 }
@@ -70,7 +74,15 @@ function join(host: AdminHost, raft: Raft, request: JoinRequest, reply: (value: 
     reply(failure(verdict.error, null, false));
     return;
   }
+  const { sought } = host;
+  if (sought.has(address) || sought.size >= mostSought) {
+    const busy = sought.has(address) ? `is looking for node ${id} at ${address} already` : 'is looking for others';
+    reply(failure(`the leader ${busy}, ask again`, null, true));
+    return;
+  }
+  sought.add(address);
   askNode(host.env, address, { request: 'status' }, findMs, (answer) => {
+    sought.delete(address);
     const found = answer.kind === 'answer' ? tryStatus(answer.fields) : undefined;
     if (found?.id === id && found.folder === identity) {
       change(host, raft, request, reply);

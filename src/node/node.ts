@@ -102,6 +102,7 @@ function isRequest({ type }: PeerMessage): boolean {
 export class Node implements AdminHost {
   readonly sessions: Sessions;
   readonly changes: Changes;
+  readonly sought = new Set<string>();
   readonly #parts: NodeParts;
   readonly #store: Store;
   readonly #log: Log;

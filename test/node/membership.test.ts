@@ -234,6 +234,21 @@ describe('joining', () => {
     expect(cut.failure).toBeUndefined();
   });
 
+  it('looks for few at once of all who ask to join, each once: the others are told to ask again', async () => {
+    const cluster = await three('many ask');
+    cluster.partition(cluster.node(5));
+    const identity = '00112233445566778899aabbccddeeff';
+    const ask = (i: number) =>
+      change(cluster, { request: 'join', id: 10 + i, address: `node5:${9_000 + i}`, identity });
+    const answers = await Promise.all([0, ...Array.from({ length: 20 }, (_, i) => i)].map(ask));
+    const told = (text: string) => answers.filter(({ error }) => String(error).includes(text)).length;
+    expect([told('is not found at its address'), told('already, ask again'), told('for others, ask again')]).toEqual([
+      16, 1, 4,
+    ]);
+    expect(answers.every(({ again }) => again)).toBe(true);
+    expect(await ask(30)).toMatchObject({ error: expect.stringContaining('is not found at its address') });
+  });
+
   it('a follower names the leader, and a node that is refused stops with the reason', async () => {
     const cluster = await three('follower');
     const leader = await cluster.leader();
