@@ -153,7 +153,7 @@ export class DiskLog implements Log {
     this.#table = found.table;
     this.#release = release;
     this.#removal = new Removal(options, () => {
-      if (this.#full) this.checkRoom();
+      if (!this.#hasRoom) this.checkRoom();
     });
     this.#unwritten = this.#table.last + 1;
     const rows = found.scan.end ? found.scan.rows : [rowOf(end.place.segment, end.path)];

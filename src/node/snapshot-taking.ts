@@ -29,7 +29,9 @@ import { encodeSnapshotMeta, NONCE_BYTES } from './snapshot-meta.js';
 const chunkBytes = 65_536;
 /** The log may grow to this share of the newest snapshot. */
 const logShare = 1 / 4;
-/** When there was no room for one, the next is tried after so long. */
+/** When there was no room for one, the next is tried once there is, but not sooner. */
+const pauseMs = 1_000;
+/** And after so long in any case, for what it takes is only estimated. */
 const retryMs = 10_000;
 
 export interface TakingHost {
@@ -40,6 +42,8 @@ export interface TakingHost {
   readonly logBytes: number;
   /** The members as of the last applied entry. */
   members(): Members;
+  /** Bytes that are free where snapshots are kept. */
+  free(): number;
   /** The log is kept from the entry behind this one on. */
   needed(): number;
   tell(level: LogLevel, text: string): void;
@@ -62,7 +66,8 @@ export class SnapshotTaking {
   #taking: Taking | undefined;
   /** None is begun. */
   #suspended = false;
-  #notBefore = 0;
+  /** When there was no room for one. */
+  #crampedAt = Number.NEGATIVE_INFINITY;
   /** Bytes that the log was told to keep room for, and up to where it was shortened. */
   #reserved = 0;
   #compacted = 0;
@@ -90,7 +95,7 @@ export class SnapshotTaking {
   take(): void {
     const { log, store, env } = this.#host;
     const now = env.clock.monotonic();
-    if (this.#taking || this.#suspended || now < this.#notBefore) return;
+    if (this.#taking || this.#suspended || !this.#mayFit(now)) return;
     if (store.applied < Math.max(1, log.snapshot?.index ?? 0)) return;
     const state = store.snapshotBegin();
     const { identity } = log.folder;
@@ -107,6 +112,13 @@ export class SnapshotTaking {
       return;
     }
     this.#next(this.#taking);
+  }
+
+  /** What is to be written may find room: the log can only be shortened, and make room itself, behind a newer snapshot. */
+  #mayFit(now: number): boolean {
+    const pausedMs = now - this.#crampedAt;
+    if (pausedMs >= retryMs) return true;
+    return pausedMs >= pauseMs && this.#host.free() >= this.#host.store.stats().logicalBytes;
   }
 
   /** Gives up the one under way, and begins none until `resume`. */
@@ -179,8 +191,8 @@ export class SnapshotTaking {
   #failed(error: unknown): void {
     if (!(error instanceof LogError)) throw error;
     if (error.code === 'full') {
-      this.#notBefore = this.#host.env.clock.monotonic() + retryMs;
-      this.#host.tell('warn', `no room for a snapshot, tried again in ${retryMs / 1_000} s: ${error.message}`);
+      this.#crampedAt = this.#host.env.clock.monotonic();
+      this.#host.tell('warn', `no room for a snapshot, tried again when there is: ${error.message}`);
     } else if (error.code !== 'superseded') throw error;
   }
 
@@ -195,9 +207,21 @@ export class SnapshotTaking {
   /** Drops what lies before the newest snapshot, as far as nobody is being brought there. */
   #compact(): void {
     const { log } = this.#host;
-    const upTo = Math.min(log.snapshot?.index ?? 0, this.#host.needed());
+    const newest = log.snapshot?.index ?? 0;
+    if (newest <= this.#compacted) return;
+    const needed = this.#host.needed();
+    const upTo = needed < newest && this.#cramped() ? newest : Math.min(newest, needed);
     if (upTo <= this.#compacted) return;
     this.#compacted = upTo;
     log.compact(upTo);
+  }
+
+  /**
+   * Room for about one more snapshot, and the log until then: too little to keep anything for others. Who needs what is gone is
+   * sent a newer snapshot; else one member that cannot go on would fill the disks of all.
+   */
+  #cramped(): boolean {
+    const { log, logBytes, free } = this.#host;
+    return !log.hasRoom || free() < logBytes + 2 * (log.snapshot?.size ?? 0);
   }
 }

@@ -87,7 +87,12 @@ export class Snapshots {
     const now = (): number => env.clock.monotonic();
     const { send, tell, guard } = host;
     const taking = { env, store, log, logBytes: host.logBytes, members: () => host.roster.applied, tell, guard };
-    this.#taking = new SnapshotTaking({ ...taking, needed: () => this.#sending.needed, unpinned: host.unpinned });
+    this.#taking = new SnapshotTaking({
+      ...taking,
+      free: () => env.disk.free(host.directory),
+      needed: () => this.#sending.needed,
+      unpinned: host.unpinned,
+    });
     this.#sending = new SnapshotSending({
       ...{ id, log, crc32c: store.crc32c, now, send, tell },
       trusted: () => !this.#rebuild.underWay,

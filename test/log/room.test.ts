@@ -163,6 +163,22 @@ describe('A log on a disk that is full', () => {
     expect([log.checkRoom(), log.lastIndex()]).toEqual([true, 6]);
   });
 
+  it('says by itself that there is room again, where a snapshot has made it', async () => {
+    const disk = simDisk();
+    disk.capacity = 1_000_000;
+    const log = await open(disk, SMALL);
+    for (let index = 1; index <= 4; index++) await persist(log, [entry(index, 1, 6000)]);
+    await settle();
+    await take(log, snapshotOf(log, 4), randomBytes(100));
+    log.reserve(disk.free(FOLDER) + 8192);
+    expect(log.hasRoom).toBe(false);
+    const said: boolean[] = [];
+    log.onRoom = (room) => said.push(room);
+    log.compact(4);
+    await settle();
+    expect(said).toEqual([true]);
+  });
+
   it('is emptied by an install although a batch waits for room', async () => {
     const { disk, log } = await cramped(8192);
     await persist(log, [entry(1, 1, 6000)]);

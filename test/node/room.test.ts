@@ -4,8 +4,8 @@ import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
 
 const value = 'v'.repeat(900);
 
-function three(seed: string): { cluster: SimCluster; nodes: [SimNode, SimNode, SimNode] } {
-  const cluster = new SimCluster(seed, ['wasm', 'js', 'wasm'], { segmentBytes: 65_536 });
+function three(seed: string, options = {}): { cluster: SimCluster; nodes: [SimNode, SimNode, SimNode] } {
+  const cluster = new SimCluster(seed, ['wasm', 'js', 'wasm'], { segmentBytes: 65_536, ...options });
   cluster.startAll();
   return { cluster, nodes: cluster.nodes as [SimNode, SimNode, SimNode] };
 }
@@ -16,6 +16,13 @@ function fill(node: SimNode): void {
 
 function free(node: SimNode): void {
   node.disk.capacity = Number.POSITIVE_INFINITY;
+}
+
+/** Leaves so many bytes free. */
+function leave(node: SimNode, bytes: number): void {
+  const much = 2 ** 40;
+  node.disk.capacity = much;
+  node.disk.capacity = much - node.disk.free('/data') + bytes;
 }
 
 /** Writes until it is refused; how many writes were taken. */
@@ -97,6 +104,52 @@ describe('a full disk', () => {
     await cluster.sleep(5_000);
     expect(await cluster.ask(leader, 'SET b 1')).toBe('OK');
     expect(await cluster.ask(down, 'COUNT')).toBe(`(integer) ${taken + 2}`);
+    cluster.assertHealthy();
+  });
+
+  it('on which a snapshot found no room has one as soon as there is, before the log takes what was freed', async () => {
+    const cluster = new SimCluster('room for a snapshot', ['wasm'], { segmentBytes: 65_536, snapshotLogBytes: 65_536 });
+    cluster.startAll();
+    const [node] = cluster.nodes as [SimNode];
+    const client = cluster.client(await cluster.leader());
+    let written = 0;
+    const write = (): Promise<string | undefined> => client.ask(`SET key${written++ % 400} ${value}`, 20_000);
+    while (written < 1_000) expect(await write()).toBe('OK');
+    const busy = cluster.until(() => node.disk.list('/data').some((name) => /snap.*tmp$/.test(name)));
+    let taking = false;
+    void busy.then(() => {
+      taking = true;
+      fill(node);
+    });
+    while (!taking) await write();
+    await cluster.until(() => node.lines.some((text) => text.includes('no room for a snapshot')));
+    await cluster.sleep(1_000);
+    expect(await write()).toMatch(/^ERR disk-full /);
+    leave(node, 1_000_000);
+    const freed = cluster.now;
+    await cluster.sleep(1_200);
+    while (cluster.now < freed + 12_000) {
+      expect(await write()).toBe('OK');
+      await cluster.sleep(10);
+    }
+    cluster.assertHealthy();
+  });
+
+  it('is no place to keep log for a member that was brought a snapshot: the leader drops it, and goes on', async () => {
+    const { cluster, nodes } = three('kept log', { snapshotLogBytes: 65_536 });
+    const leader = await cluster.leader();
+    const [away, other] = nodes.filter((node) => node !== leader) as [SimNode, SimNode];
+    const client = cluster.client(other);
+    const line = (i: number): string => `SET key${i % 100} ${value}`;
+    cluster.kill(away);
+    for (let i = 0; i < 1_000; i++) expect(await client.ask(line(i), 20_000)).toBe('OK');
+    cluster.restart(away);
+    const brought = (node: SimNode): boolean => node.lines.some((text) => text.includes('loaded the snapshot'));
+    for (let i = 0; !brought(away); i++) expect(await client.ask(line(i), 20_000)).toBe('OK');
+    leave(leader, 700_000);
+    const end = cluster.now + 9_000;
+    for (let i = 0; cluster.now < end; i++) expect(await client.ask(line(i), 20_000)).toBe('OK');
+    expect((await cluster.status(leader)).role).toBe('leader');
     cluster.assertHealthy();
   });
 });

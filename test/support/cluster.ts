@@ -55,6 +55,14 @@ function tellReaper(line: string): void {
   reaper.input.write(`${line}\n`);
 }
 
+/** Sees to it that a process ends when the tests do, at the latest. */
+export function watchOver(child: ChildProcess): void {
+  const { pid } = child;
+  if (pid === undefined) return;
+  tellReaper(`+${pid}`);
+  child.once('close', () => tellReaper(`-${pid}`));
+}
+
 /** A temporary folder that goes when the tests end, at the latest. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'distributed-test-'));
@@ -123,6 +131,8 @@ export interface SpawnOptions {
   readonly input?: string;
   /** Opens a channel for messages to a module that nodeArgs import. */
   readonly ipc?: boolean;
+  /** A command that the program is started by, in front of it, and that becomes it. */
+  readonly within?: readonly string[];
 }
 
 /** One run of the program. */
@@ -134,13 +144,13 @@ export class Program {
   exit: Exit | undefined;
 
   constructor(args: readonly string[], options: SpawnOptions = {}) {
-    this.child = spawn(process.execPath, [...(options.nodeArgs ?? []), program, ...args], {
+    const [command, ...rest] = [...(options.within ?? []), process.execPath];
+    this.child = spawn(command!, [...rest, ...(options.nodeArgs ?? []), program, ...args], {
       stdio: ['pipe', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],
       cwd: options.cwd ?? tmpdir(),
       env: { ...process.env, ...options.env },
     });
-    const { pid } = this.child;
-    if (pid !== undefined) tellReaper(`+${pid}`);
+    watchOver(this.child);
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
@@ -151,7 +161,6 @@ export class Program {
     this.child.stdin!.end(options.input ?? '');
     this.exited = new Promise((resolve) => {
       this.child.once('close', (code, signal) => {
-        if (pid !== undefined) tellReaper(`-${pid}`);
         this.exit = { code, signal };
         resolve(this.exit);
       });
@@ -302,6 +311,8 @@ export interface ClusterOptions extends SpawnOptions {
   readonly size?: number;
   /** Further flags for all nodes, or for each by its id. */
   readonly args?: readonly string[] | ((id: number) => readonly string[]);
+  /** What is special about the process of one node, when its folder's name is known: the folder itself is not there yet. */
+  readonly each?: (id: number, directory: string) => Promise<SpawnOptions>;
   /** Do not start the processes. */
   readonly idle?: boolean;
   /** Ports to use, by place in the list; free ones where none is given. */
@@ -322,16 +333,18 @@ export class Cluster {
 
   /** Starts all nodes and waits until there is a leader that all know (unless `idle`). */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
-    const { size = 3, args = [], idle = false, ports: given = [], ...spawnOptions } = options;
+    const { size = 3, args = [], idle = false, ports: given = [], each, ...spawnOptions } = options;
     const folder = temporaryFolder();
     const ports: number[] = [];
     for (let i = 0; i < size; i++) ports.push(given[i] ?? (await freePort()));
     const peers = ports.map((port, i) => `${i + 1}=127.0.0.1:${port}`).join(',');
-    const nodes = ports.map((port, i) => {
-      const own = typeof args === 'function' ? args(i + 1) : args;
-      const flags = ['--peers', peers, ...own];
-      return new NodePlace({ ...spawnOptions, id: i + 1, port, directory: join(folder, `node-${i + 1}`), args: flags });
-    });
+    const nodes: NodePlace[] = [];
+    for (const [i, port] of ports.entries()) {
+      const place = { id: i + 1, port, directory: join(folder, `node-${i + 1}`) };
+      const own = typeof args === 'function' ? args(place.id) : args;
+      const special = await each?.(place.id, place.directory);
+      nodes.push(new NodePlace({ ...spawnOptions, ...special, ...place, args: ['--peers', peers, ...own] }));
+    }
     const cluster = new Cluster(nodes, folder, peers);
     if (idle) return cluster;
     try {
