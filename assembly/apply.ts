@@ -128,7 +128,7 @@ const ORIGIN_KEY_BYTES: u32 = 17;
 const ORIGIN_PREFIX: u8 = 0x6f;
 const ORIGIN_VALUE_BYTES: u32 = 16;
 
-/** A record of a config entry begins with the lengths of key and value. Keys are compared as numbers: `limit`, `members`. */
+/** A record of a config entry begins with the lengths of key and value. Keys are compared as numbers: `limit`, `members`, `version`. */
 const CONFIG_HEAD: u32 = 8;
 const MOST_CONFIG_RECORDS: u32 = 16;
 const LIMIT_KEY: u64 = 0x74696d696c;
@@ -136,6 +136,8 @@ const LIMIT_KEY_BYTES: u32 = 5;
 const MEMBERS_KEY: u64 = 0x737265626d656d;
 const MEMBERS_KEY_BYTES: u32 = 7;
 const MOST_MEMBERS_BYTES: u32 = 65536;
+const VERSION_KEY: u64 = 0x6e6f6973726576;
+const VERSION_KEY_BYTES: u32 = 7;
 
 const NONE: u32 = 0;
 const JUDGING: u32 = 1;
@@ -460,7 +462,7 @@ function validConfig(payload: u32, bytes: u32): bool {
     if (end - at < CONFIG_HEAD) return false;
     const keyLen = load<u32>(at);
     const valueLen = load<u32>(at, 4);
-    // Both are small once the key is known to be one of two.
+    // Both are small once the key is known to be one of three.
     if (end - at - CONFIG_HEAD < MEMBERS_KEY_BYTES || !goodSetting(at + CONFIG_HEAD, keyLen, valueLen)) return false;
     const length = CONFIG_HEAD + pad4(keyLen + valueLen);
     if (end - at < length) return false;
@@ -472,6 +474,7 @@ function validConfig(payload: u32, bytes: u32): bool {
 /** Whether a config entry may set this key to a value of this length; there are 7 bytes or more at `key`. */
 function goodSetting(key: u32, keyLen: u32, valueLen: u32): bool {
   if (isKey(key, keyLen, LIMIT_KEY, LIMIT_KEY_BYTES)) return valueLen == 8;
+  if (isKey(key, keyLen, VERSION_KEY, VERSION_KEY_BYTES)) return valueLen == 8;
   return isKey(key, keyLen, MEMBERS_KEY, MEMBERS_KEY_BYTES) && valueLen <= MOST_MEMBERS_BYTES;
 }
 
@@ -567,6 +570,7 @@ export function goodSystemRecord(key: u32, keyLen: u32, valueLen: u32, deadline:
   if (deadline != 0) return false;
   if (keyLen == ORIGIN_KEY_BYTES && load<u8>(key) == ORIGIN_PREFIX) return valueLen == ORIGIN_VALUE_BYTES;
   if (isKey(key, keyLen, LIMIT_KEY, LIMIT_KEY_BYTES)) return valueLen == 8;
+  if (isKey(key, keyLen, VERSION_KEY, VERSION_KEY_BYTES)) return valueLen == 8;
   if (isKey(key, keyLen, MEMBERS_KEY, MEMBERS_KEY_BYTES)) return valueLen <= MOST_MEMBERS_BYTES;
   return true;
 }

@@ -52,7 +52,7 @@ function done(request: ClusterRequest, fields: Fields): string {
 
 const headings = ['id', 'address', 'kind', 'leader'];
 
-function table({ members, leader }: ClusterStatus): string {
+function table({ members, leader, version, newestVersion }: ClusterStatus): string {
   const rows = [
     headings,
     ...members.map(({ id, address, kind }) => [`${id}`, address, kind, id === leader ? 'yes' : '']),
@@ -64,5 +64,6 @@ function table({ members, leader }: ClusterStatus): string {
       .join('  ')
       .trimEnd(),
   );
-  return `${lines.join('\n')}\n`;
+  const waiting = newestVersion > version ? `, ${newestVersion} once the programs of all members know it` : '';
+  return `${lines.join('\n')}\n\nversion ${version} is in force${waiting}\n`;
 }

@@ -20,6 +20,7 @@ import { addGoal, type Changes, type Goal, joinGoal, removeGoal } from './change
 import { type HandoverHost, handOver } from './handover.js';
 import { findMember, Kind, type Member, takesPart } from './members.js';
 import type { Roster } from './roster.js';
+import type { Versions } from './versions.js';
 
 /** Raft gives up a transfer after an election time-out; one that has not led to another leader by then has failed. */
 const transferMs = 3_000;
@@ -37,6 +38,7 @@ export interface AdminHost extends HandoverHost {
   readonly changes: Changes;
   /** Addresses at which whoever asks to join is looked for now. */
   readonly sought: Set<string>;
+  readonly versions: Versions;
   readonly founding: Founding | undefined;
   readonly raft: Raft | undefined;
 }
@@ -85,7 +87,12 @@ function join(host: AdminHost, raft: Raft, request: JoinRequest, reply: (value: 
     sought.delete(address);
     const found = answer.kind === 'answer' ? tryStatus(answer.fields) : undefined;
     if (found?.id === id && found.folder === identity) {
-      change(host, raft, request, reply);
+      const { active } = host.versions;
+      if (active <= found.newestVersion && active >= found.oldestVersion) change(host, raft, request, reply);
+      else
+        reply(
+          failure(`the cluster is at version ${active}, which the program of node ${id} does not know`, null, false),
+        );
       return;
     }
     const reason = answer.kind === 'unreachable' ? answer.reason : `${address} is another node`;
@@ -148,7 +155,7 @@ const kindNames: Readonly<Record<Kind, MemberKind>> = {
   [Kind.removed]: 'removed',
 };
 
-function status({ id, identity, address, founding, raft, roster }: AdminHost): ClusterStatus {
+function status({ id, identity, address, founding, raft, roster, versions }: AdminHost): ClusterStatus {
   const list = (member: Member): ListedMember => ({
     id: member.id,
     address: member.id === id && takesPart(member) ? address : member.address,
@@ -163,6 +170,9 @@ function status({ id, identity, address, founding, raft, roster }: AdminHost): C
     term: raft?.term ?? 0,
     asOf: roster.asOf,
     committed: raft?.membership.committed ?? false,
+    version: versions.active,
+    oldestVersion: versions.known.oldest,
+    newestVersion: versions.known.newest,
     members: roster.members.map(list),
   };
 }

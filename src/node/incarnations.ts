@@ -10,6 +10,7 @@
 import { type Disk, DiskError } from '../env/env.js';
 import { readWhole, writeWhole } from '../log/files.js';
 import type { Crc32c } from '../log/types.js';
+import { originKey, type Store } from '../store/store.js';
 
 const FILE = 'seen-incarnations';
 /** Those that were seen first go first. */
@@ -18,6 +19,14 @@ const most = 1_024;
 export interface Incarnation {
   readonly starts: number;
   readonly nonce: number;
+}
+
+/** The newest one of a folder's of which an entry is applied. */
+export function originIn(store: Store, identity: Uint8Array): Incarnation | undefined {
+  const record = store.system(originKey(identity));
+  if (record === undefined) return undefined;
+  const view = new DataView(record.buffer, record.byteOffset, record.length);
+  return { starts: view.getUint32(0, true), nonce: view.getUint32(4, true) };
 }
 
 export interface IncarnationsHost {

@@ -10,7 +10,7 @@ import { createTransport } from '../transport/transport.js';
 import type { Transport } from '../transport/types.js';
 import { askNode } from './ask.js';
 import { describe, FirstStart, samePeers } from './founding.js';
-import { Incarnations } from './incarnations.js';
+import { Incarnations, originIn } from './incarnations.js';
 import { Joining } from './joining.js';
 import { takesPart } from './members.js';
 import { Node } from './node.js';
@@ -73,7 +73,7 @@ export async function startNode(env: Env, options: NodeOptions): Promise<Running
   try {
     const nonce = new DataView(env.random.bytes(4).slice().buffer).getUint32(0);
     const { identity } = log.folder;
-    const store = await makeStore(options.store, {
+    const store = await makeStore(options, {
       identity,
       starts: log.vote.starts,
       nonce,
@@ -254,7 +254,7 @@ class Run implements RunningNode {
       log: this.#log,
       random: this.#env.random,
       roster: this.#roster,
-      origin: (identity) => this.#node.origin(identity),
+      origin: (identity) => originIn(this.#parts.store, identity),
       incarnations: new Incarnations({
         disk: this.#env.disk,
         directory: options.dataDir,
@@ -444,8 +444,13 @@ class Run implements RunningNode {
           founding: this.#log.founding,
           peers: peers ?? [],
           members: this.#roster.asOf,
+          versions: this.#parts.store.versions,
         }),
-        judge: (hello) => this.#firstStart.judge(hello),
+        judge: (hello) => {
+          const refusal = this.#firstStart.judge(hello);
+          if (refusal === undefined) this.#node.versions.greeted(hello.id, hello.versions);
+          return refusal;
+        },
         refused: (peer, address, reason) => {
           log('warn', `refused by ${peer ? `node ${peer} at ` : ''}${address}: ${reason}`);
           this.#askWhy(address);
@@ -493,7 +498,8 @@ class Run implements RunningNode {
 }
 
 /** Only the chosen store is loaded: a node on the twin runs no Wasm. */
-async function makeStore(kind: NodeOptions['store'], options: StoreOptions): Promise<Store> {
-  if (kind === 'js') return new (await import('../store/js-store.js')).JsStore(options);
+async function makeStore({ store, makeStore: make }: NodeOptions, options: StoreOptions): Promise<Store> {
+  if (make) return make(options);
+  if (store === 'js') return new (await import('../store/js-store.js')).JsStore(options);
   return new (await import('../store/wasm-store.js')).WasmStore(options);
 }

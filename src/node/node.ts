@@ -43,7 +43,7 @@ import type {
   Ready,
   Role,
 } from '../raft/types.js';
-import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, originKey, type Store } from '../store/store.js';
+import { EntryType, HEADER_BYTES, hasCommands, MOST_RECORD_BYTES, type Store } from '../store/store.js';
 import type { PeerMessage, Transport } from '../transport/types.js';
 import { type AdminHost, answerRequest } from './admin.js';
 import { Changes } from './changes.js';
@@ -55,11 +55,12 @@ import { type NodeOptions, RemovedError } from './options.js';
 import { type Dispatch, Outbox } from './outbox.js';
 import { ReadBarrier } from './read-barrier.js';
 import { Room } from './room.js';
-import type { Roster } from './roster.js';
+import { isRequest, type Roster } from './roster.js';
 import { SelfCheck } from './self-check.js';
 import { Sessions } from './sessions.js';
 import { Snapshots } from './snapshots.js';
 import { controlReply } from './status.js';
+import { foundingVersion, Versions } from './versions.js';
 
 /** Raft's ticks in one heartbeat interval. */
 const ticksPerHeartbeat = 2;
@@ -93,16 +94,11 @@ export interface NodeParts {
   readonly fail: (error: Error) => void;
 }
 
-/** What may be taken of a stranger (roster.ts). */
-function isRequest({ type }: PeerMessage): boolean {
-  const isSnapshot = type === 'offer' || type === 'chunk';
-  return type === 'append' || type === 'heartbeat' || type === 'vote' || isSnapshot;
-}
-
 export class Node implements AdminHost {
   readonly sessions: Sessions;
   readonly changes: Changes;
   readonly sought = new Set<string>();
+  readonly versions: Versions;
   readonly #parts: NodeParts;
   readonly #store: Store;
   readonly #log: Log;
@@ -209,6 +205,11 @@ export class Node implements AdminHost {
       parts.options.maxConnections,
     );
     this.#room = this.#makeRoom();
+    this.versions = new Versions({
+      ...{ id: parts.options.id, store, raft: () => this.#raft },
+      propose: (version, as) => this.#proposeMembers(formatMembers(parts.roster.members), as, version),
+      tell: (level, text) => parts.options.log(level, text),
+    });
     log.onRoom = () => this.#guard(() => this.#room.ownChanged());
     log.onPersisted = (index, term) => this.#persisted(index, term);
     log.onFailed = (error) => this.fail(error);
@@ -245,14 +246,6 @@ export class Node implements AdminHost {
   }
   get founding(): Founding | undefined {
     return this.#log.founding;
-  }
-
-  /** The newest incarnation of a folder's of which an entry is applied here. */
-  origin(identity: Uint8Array): { readonly starts: number; readonly nonce: number } | undefined {
-    const record = this.#store.system(originKey(identity));
-    if (record === undefined) return undefined;
-    const view = new DataView(record.buffer, record.byteOffset, record.length);
-    return { starts: view.getUint32(0, true), nonce: view.getUint32(4, true) };
   }
 
   #makeSelfCheck(): SelfCheck {
@@ -345,7 +338,8 @@ export class Node implements AdminHost {
     const header = { index, term, logTime, wall: env.clock.wall(), type: EntryType.config as number };
     if (record === undefined && index === 1) {
       const members = formatMembers(foundingMembers(this.founding!.members));
-      const config = store.configRecord({ limitBytes: options.memoryLimitBytes, members });
+      const version = foundingVersion(store.versions);
+      const config = store.configRecord({ limitBytes: options.memoryLimitBytes, members, version });
       sealRecord(config.record, header, config.payloadCrc, store.crc32c);
       return config.record;
     }
@@ -445,6 +439,7 @@ export class Node implements AdminHost {
     this.#lookAtDisk();
     this.#room.repeat(this.#now());
     if (this.#snapshots.loading) return;
+    this.versions.look();
     this.#store.expire(this.#now() - this.#parts.options.transactionIdleMs);
     if (!this.#applying) this.#snapshots.look();
   }
@@ -513,6 +508,7 @@ export class Node implements AdminHost {
   /** The link to a peer came up or broke. */
   link(peer: number, up: boolean): void {
     this.#guard(() => {
+      this.versions.link(peer, up);
       const raft = this.#touch();
       if (!raft) return;
       if (up) raft.reachable(peer);
@@ -545,9 +541,9 @@ export class Node implements AdminHost {
     return index;
   }
 
-  /** The index of the entry that sets these members, or why there is none. */
-  #proposeMembers(members: Uint8Array, membership: Membership): number | MembershipRefusal {
-    const { record, payloadCrc } = this.#store.configRecord({ members });
+  /** The index of the entry that sets these members, and the version if it is given, or why there is none. */
+  #proposeMembers(members: Uint8Array, membership: Membership, version?: number): number | MembershipRefusal {
+    const { record, payloadCrc } = this.#store.configRecord({ members, version });
     this.#proposed = record;
     this.#proposedCrc = payloadCrc;
     const index = this.#touch()?.proposeMembership(record, membership);
@@ -690,6 +686,7 @@ export class Node implements AdminHost {
 
   #applied(): void {
     this.#parts.options.observer?.applied(this.#store);
+    this.versions.applied();
     if (this.#selfCheck.passed(this.#store.applied)) this.#selfCheck.own(this.#store.stats().checkpoint);
     if (this.#unlooked < Math.min(lookBytes, this.#parts.options.snapshotLogBytes / 4)) return;
     this.#unlooked = 0;
@@ -708,6 +705,7 @@ export class Node implements AdminHost {
   /** The store holds a snapshot: what follows is applied, and clients are heard again. */
   #loaded(index: number): void {
     this.#staged = index;
+    this.versions.refresh();
     this.#selfCheck.reset(this.#store.stats().checkpoint.index);
     this.#parts.options.observer?.applied(this.#store);
     this.sessions.hold(false);
@@ -725,6 +723,10 @@ export class Node implements AdminHost {
       const entry = entries[i]!;
       if (entry.index !== this.#staged + 1)
         throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
+      if (!this.versions.admits(entry.bytes)) {
+        if (!this.#applying) this.versions.refuse(entry.bytes);
+        return;
+      }
       if (!this.#store.stage(entry.bytes)) break;
       this.#staged = entry.index;
       this.#unlooked += entry.bytes.length;

@@ -1,4 +1,5 @@
 /** What a node is started with, and the errors it tells its user. */
+import type { Store, StoreOptions } from '../store/store.js';
 import type { NodeObserver } from './observer.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -47,6 +48,8 @@ export interface NodeOptions {
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
+  /** Makes a store in place of the program's own: that of a program to come, in tests of upgrades. */
+  readonly makeStore?: (options: StoreOptions) => Store;
   /** Watches the node, for checkers. */
   readonly observer?: NodeObserver;
 }

@@ -9,6 +9,7 @@ import { type SnapshotState, wholeEntries } from '../store/snapshot.js';
 import type { Store } from '../store/store.js';
 import { NodeError } from './options.js';
 import { decodeSnapshotMeta } from './snapshot-meta.js';
+import { checkVersion } from './versions.js';
 
 /** Bytes of content in one slice: loaded in about 2 ms. */
 const sliceBytes = 131_072;
@@ -50,6 +51,12 @@ export class Restore {
     if (!contents) {
       reader.close();
       throw failed(reader.info.index, 'it does not say what state it is of');
+    }
+    try {
+      checkVersion(contents.version, store.versions);
+    } catch (error) {
+      reader.close();
+      throw error;
     }
     this.#store = store;
     this.#reader = reader;

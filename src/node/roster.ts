@@ -19,7 +19,7 @@ import type { Founding, Log } from '../log/types.js';
 import type { Entry, Membership, MembershipAt, NodeId } from '../raft/types.js';
 import { MEMBERS_KEY, membersOfConfig } from '../store/config.js';
 import { EntryType, HEADER_BYTES, type Store } from '../store/store.js';
-import type { Hello } from '../transport/types.js';
+import type { Hello, PeerMessage } from '../transport/types.js';
 import {
   findMember,
   foundingMembers,
@@ -32,6 +32,12 @@ import {
   takesPart,
 } from './members.js';
 import type { PeerAddress } from './options.js';
+
+/** What may be taken of a stranger. */
+export function isRequest({ type }: PeerMessage): boolean {
+  const isSnapshot = type === 'offer' || type === 'chunk';
+  return type === 'append' || type === 'heartbeat' || type === 'vote' || isSnapshot;
+}
 
 /** Bytes of log that are looked through in one go at the start. */
 const scanBytes = 4 * 1024 ** 2;

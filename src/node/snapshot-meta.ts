@@ -14,11 +14,12 @@
  * 64  u64   index of the last checkpoint
  * 72  8 B   state hash at the checkpoint, as in the log's header
  * 80  u32   length of the record of the members
- * 84  u32   reserved: 0
+ * 84  u32   version in force (versions.ts)
  * 88  the record of the members (members.ts)
  * ```
  *
- * The members are those as of the last entry in the snapshot. They stand here too, for Raft must know them before the content is loaded.
+ * Members and version are those as of the last entry in the snapshot. They stand here too, for Raft must know the members before the content is
+ * loaded, and what is of a version that is not known must not be.
  */
 import { readU64, viewOf, writeU64 } from '../log/bytes.js';
 import type { NewSnapshot } from '../log/types.js';
@@ -39,7 +40,7 @@ export const MetaOffset = {
   checkpoint: 64,
   checkpointHash: 72,
   membersBytes: 80,
-  zero: 84,
+  version: 84,
   members: 88,
 } as const;
 export const NONCE_BYTES = 8;
@@ -48,6 +49,7 @@ export const NONCE_BYTES = 8;
 export interface SnapshotContents {
   readonly state: SnapshotState;
   readonly members: Members;
+  readonly version: number;
 }
 
 /** `identity`: 16 bytes; `nonce`: 8. */
@@ -69,6 +71,7 @@ export function encodeSnapshotMeta(contents: SnapshotContents, identity: Uint8Ar
   view.setUint32(MetaOffset.checkpointHash, Number.parseInt(hash.slice(8), 16), true);
   view.setUint32(MetaOffset.checkpointHash + 4, Number.parseInt(hash.slice(0, 8), 16), true);
   view.setUint32(MetaOffset.membersBytes, members.length, true);
+  view.setUint32(MetaOffset.version, contents.version, true);
   bytes.set(members, MetaOffset.members);
   return bytes;
 }
@@ -78,8 +81,9 @@ export function decodeSnapshotMeta(info: NewSnapshot): SnapshotContents | undefi
   const { meta } = info;
   if (meta.length < MetaOffset.members) return undefined;
   const view = viewOf(meta, 0, meta.length);
-  const reserved = view.getUint32(MetaOffset.reserved, true) + view.getUint32(MetaOffset.zero, true);
-  if (view.getUint32(MetaOffset.format, true) !== META_FORMAT || reserved !== 0) return undefined;
+  const version = view.getUint32(MetaOffset.version, true);
+  if (view.getUint32(MetaOffset.format, true) !== META_FORMAT || version === 0) return undefined;
+  if (view.getUint32(MetaOffset.reserved, true) !== 0) return undefined;
   const digits = (at: number): string => view.getUint32(at, true).toString(16).padStart(8, '0');
   const state = {
     applied: info.index,
@@ -95,7 +99,7 @@ export function decodeSnapshotMeta(info: NewSnapshot): SnapshotContents | undefi
     },
   };
   const members = readMembers(meta);
-  return members && isState(state) ? { state, members } : undefined;
+  return members && isState(state) ? { state, members, version } : undefined;
 }
 
 function readMembers(meta: Uint8Array): Members | undefined {

@@ -24,6 +24,7 @@ import type { Store } from '../store/store.js';
 import type { Members } from './members.js';
 import type { LogLevel } from './options.js';
 import { encodeSnapshotMeta, NONCE_BYTES } from './snapshot-meta.js';
+import { versionIn } from './versions.js';
 
 /** Most bytes of one chunk: written in one go. */
 const chunkBytes = 65_536;
@@ -99,7 +100,7 @@ export class SnapshotTaking {
     if (store.applied < Math.max(1, log.snapshot?.index ?? 0)) return;
     const state = store.snapshotBegin();
     const { identity } = log.folder;
-    const contents = { state, members: this.#host.members() };
+    const contents = { state, members: this.#host.members(), version: versionIn(store) };
     const { applied: index, logTimeMs: logTime, stateHash } = state;
     const meta = encodeSnapshotMeta(contents, identity, env.random.bytes(NONCE_BYTES));
     const info = { index, term: log.term(index), logTime, stateHash, meta };

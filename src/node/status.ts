@@ -51,6 +51,7 @@ function status(node: Node): Record<string, unknown> {
     stateHash: stats.stateHash,
     checkpoint: stats.checkpoint,
     store: store.kind,
+    version: { active: node.versions.active, ...node.versions.known },
     memory: {
       logical: stats.logicalBytes,
       limit: stats.limitBytes,

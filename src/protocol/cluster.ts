@@ -69,6 +69,10 @@ export interface ClusterStatus {
   /** The entry as of which this is the newest membership in the node's log, and whether that is known to be committed. */
   readonly asOf: number;
   readonly committed: boolean;
+  /** In force, and what the program of the node that answers knows (src/node/versions.ts). */
+  readonly version: number;
+  readonly oldestVersion: number;
+  readonly newestVersion: number;
   readonly members: readonly ListedMember[];
 }
 
@@ -150,6 +154,9 @@ export function readStatus(fields: Fields): ClusterStatus {
     term: fields.integer('term', 0, Number.MAX_SAFE_INTEGER),
     asOf: fields.integer('asOf', 0, Number.MAX_SAFE_INTEGER),
     committed: fields.boolean('committed'),
+    version: fields.integer('version', 1, Number.MAX_SAFE_INTEGER),
+    oldestVersion: fields.integer('oldestVersion', 1, Number.MAX_SAFE_INTEGER),
+    newestVersion: fields.integer('newestVersion', 1, Number.MAX_SAFE_INTEGER),
     members: fields.list('members', (member) => ({
       id: member.id('id'),
       address: member.address('address'),

@@ -7,12 +7,14 @@
  * ```
  *
  * Known keys: `limit`, whose value is the limit of logical bytes as u64; `members`, whose value is the node's business
- * (src/node/members.ts), of at most 65,536 bytes. What it takes for an entry to be well-formed is judged in apply.
+ * (src/node/members.ts), of at most 65,536 bytes; `version`, the version that entries behind this one are applied by, as u64
+ * (src/node/versions.ts). What it takes for an entry to be well-formed is judged in apply.
  */
 import { HEADER_BYTES } from './store.js';
 
 export const LIMIT_KEY = 'limit';
 export const MEMBERS_KEY = 'members';
+export const VERSION_KEY = 'version';
 /** Most bytes of `members`. */
 export const MOST_MEMBERS_BYTES = 65_536;
 /** Most records of a config entry. */
@@ -20,23 +22,26 @@ export const MOST_CONFIG_RECORDS = 16;
 
 const TWO_32 = 4_294_967_296;
 
-/** What a config entry sets: one of these or both. */
+/** What a config entry sets: one of these or several. */
 export interface Config {
   /** The replicated limit of logical bytes: 0 … 2^53 - 1, 0: none. */
   readonly limitBytes?: number;
   /** At most 65,536 bytes. */
   readonly members?: Uint8Array;
+  /** 1 … 2^53 - 1. */
+  readonly version?: number;
 }
 
 /** The record of a config entry: HEADER_BYTES of room, then the payload. Throws RangeError for what no store would take. */
-export function encodeConfig({ limitBytes, members }: Config): Uint8Array {
+export function encodeConfig({ limitBytes, members, version }: Config): Uint8Array {
   const parts: Uint8Array[] = [];
-  if (limitBytes !== undefined) parts.push(encodeRecord(LIMIT_KEY, limitValue(limitBytes)));
+  if (limitBytes !== undefined) parts.push(encodeRecord(LIMIT_KEY, numberValue('the memory limit', limitBytes, 0)));
   if (members !== undefined) {
     if (members.length > MOST_MEMBERS_BYTES)
       throw new RangeError(`the members take ${members.length} bytes, and ${MOST_MEMBERS_BYTES} are the most`);
     parts.push(encodeRecord(MEMBERS_KEY, members));
   }
+  if (version !== undefined) parts.push(encodeRecord(VERSION_KEY, numberValue('the version', version, 1)));
   const length = parts.reduce((sum, part) => sum + part.length, HEADER_BYTES + 4);
   const record = new Uint8Array(length);
   new DataView(record.buffer).setUint32(HEADER_BYTES, parts.length, true);
@@ -48,13 +53,13 @@ export function encodeConfig({ limitBytes, members }: Config): Uint8Array {
   return record;
 }
 
-function limitValue(limitBytes: number): Uint8Array {
-  if (!Number.isSafeInteger(limitBytes) || limitBytes < 0)
-    throw new RangeError(`the memory limit must be an integer from 0 to 2^53 - 1, not ${limitBytes}`);
+function numberValue(what: string, number: number, least: number): Uint8Array {
+  if (!Number.isSafeInteger(number) || number < least)
+    throw new RangeError(`${what} must be an integer from ${least} to 2^53 - 1, not ${number}`);
   const value = new Uint8Array(8);
   const view = new DataView(value.buffer);
-  view.setUint32(0, limitBytes % TWO_32, true);
-  view.setUint32(4, Math.floor(limitBytes / TWO_32), true);
+  view.setUint32(0, number % TWO_32, true);
+  view.setUint32(4, Math.floor(number / TWO_32), true);
   return value;
 }
 
@@ -73,8 +78,23 @@ function encodeRecord(key: string, value: Uint8Array): Uint8Array {
  * The result is a view.
  */
 export function membersOfConfig(payload: Uint8Array): Uint8Array | undefined {
-  const records = decodeConfig(payload);
-  return records?.findLast((record) => record.key === MEMBERS_KEY)?.value;
+  return lastOf(payload, MEMBERS_KEY);
+}
+
+/** The same of `version`. */
+export function versionOfConfig(payload: Uint8Array): number | undefined {
+  const value = lastOf(payload, VERSION_KEY);
+  return value && versionOf(value);
+}
+
+/** The number in the record of the version: of what is no safe integer, the largest one. */
+export function versionOf(value: Uint8Array): number {
+  const view = new DataView(value.buffer, value.byteOffset, value.length);
+  return Math.min(view.getUint32(4, true) * TWO_32 + view.getUint32(0, true), Number.MAX_SAFE_INTEGER);
+}
+
+function lastOf(payload: Uint8Array, key: string): Uint8Array | undefined {
+  return decodeConfig(payload)?.findLast((record) => record.key === key)?.value;
 }
 
 /** The records of a payload, their values as views; undefined when it is malformed. */
@@ -101,5 +121,6 @@ export function decodeConfig(payload: Uint8Array): { readonly key: string; reado
 
 /** Whether a config entry may set this key to a value of so many bytes. */
 function isKnown(key: string, valueLength: number): boolean {
-  return key === LIMIT_KEY ? valueLength === 8 : key === MEMBERS_KEY && valueLength <= MOST_MEMBERS_BYTES;
+  if (key === LIMIT_KEY || key === VERSION_KEY) return valueLength === 8;
+  return key === MEMBERS_KEY && valueLength <= MOST_MEMBERS_BYTES;
 }

@@ -6,7 +6,7 @@
  * its origin is judged and its operations are carried out. Nothing is published while an entry is
  * in the middle.
  */
-import { decodeConfig, LIMIT_KEY, MEMBERS_KEY, MOST_MEMBERS_BYTES } from './config.js';
+import { decodeConfig, LIMIT_KEY, MEMBERS_KEY, MOST_MEMBERS_BYTES, VERSION_KEY } from './config.js';
 import { ORIGIN_BYTES, type Origin } from './js-encode.js';
 import { HashSum, type StateHasher } from './js-hash.js';
 import { type CommandSink, HEAD, nobody, Operations } from './js-operations.js';
@@ -401,7 +401,7 @@ export class Applier {
 function isGoodSystemRecord(key: string, { value, deadline }: Found): boolean {
   if (isSessionKey(key)) return deadline !== 0 && isGoodSession(key, value);
   if (deadline !== 0) return false;
-  if (key === LIMIT_KEY) return value.length === 8;
+  if (key === LIMIT_KEY || key === VERSION_KEY) return value.length === 8;
   if (key === MEMBERS_KEY) return value.length <= MOST_MEMBERS_BYTES;
   return key[0] !== ORIGIN_PREFIX || key.length !== 17 || value.length === ORIGIN_VALUE_BYTES;
 }

@@ -50,6 +50,7 @@ import {
   type StoreOptions,
   type StoreSink,
   type StoreStats,
+  versions,
 } from './store.js';
 
 /** The share of V8's heap that records may take, by their estimate. */
@@ -57,6 +58,7 @@ const HEAP_SHARE = 0.85;
 
 export class JsStore implements Store {
   readonly kind = 'js';
+  readonly versions = versions;
   readonly crc32c = crc32c;
   private readonly table = new Table();
   private readonly replies: Replies;

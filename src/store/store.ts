@@ -80,6 +80,14 @@ export function originKey(identity: Uint8Array): string {
   return `o${Buffer.from(identity).toString('latin1')}`;
 }
 
+/** A version is the formats of what is replicated and what applying an entry does to the state, in one number. */
+export interface VersionRange {
+  readonly oldest: number;
+  readonly newest: number;
+}
+/** What the stores of this program apply entries by. */
+export const versions: VersionRange = { oldest: 1, newest: 1 };
+
 /** Types of entries, byte 48 of the header. */
 export const EntryType = { noop: 0, data: 1, config: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -187,6 +195,8 @@ export interface DumpedRecord {
 
 export interface Store extends Snapshots {
   readonly kind: 'wasm' | 'js';
+  /** The versions that it can apply entries by: which one is in force is a system record (config.ts). */
+  readonly versions: VersionRange;
   readonly crc32c: Crc32c;
 
   /** A new connection's slot (0 … 65,534), or -1 when all are taken. */

@@ -43,6 +43,7 @@ import {
   type StoreOptions,
   type StoreSink,
   type StoreStats,
+  versions,
 } from './store.js';
 import { textBlob } from './text-blob.js';
 
@@ -77,6 +78,7 @@ function checkedLimits(partial: Partial<StoreLimits> | undefined): StoreLimits {
 
 export class WasmStore implements Store {
   readonly kind = 'wasm';
+  readonly versions = versions;
   readonly crc32c: Crc32c;
   private readonly kernel: Kernel;
   private readonly exports: KernelExports;

@@ -3,7 +3,7 @@
  * written. The fields, in this order:
  *
  * ```
- * hello      protocol, id, address, identity, starts, nonce, founding or nil, peers, members
+ * hello      protocol, id, address, identity, starts, nonce, founding or nil, peers, members, oldest and newest version
  *            founding: cluster id, members (each: id, address, identity); peers: each id, address
  * refusal    reason
  * ping pong  (none)
@@ -152,6 +152,8 @@ export function encodeHello(hello: Hello): Uint8Array {
     founding && members ? [founding.clusterId, members] : undefined,
     peers,
     hello.members,
+    hello.versions.oldest,
+    hello.versions.newest,
   ]);
 }
 
@@ -172,6 +174,7 @@ function readHello(fields: Fields): Hello {
     founding: readFounding(fields.optionalArray()),
     peers: fields.list((peer) => ({ id: peer.integer(1, MAX_NODE_ID), address: peer.address(MAX_ADDRESS_CHARS) })),
     members: fields.integer(),
+    versions: { oldest: fields.integer(1), newest: fields.integer(1) },
   };
   fields.end();
   return hello;

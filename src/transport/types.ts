@@ -2,6 +2,7 @@
 import type { Socket } from '../env/env.js';
 import type { Founding, SnapshotInfo } from '../log/types.js';
 import type { Message, NodeId } from '../raft/types.js';
+import type { VersionRange } from '../store/store.js';
 
 /** An entry sent to the leader by the node that took it in: raw bytes, a record whose header is not filled in yet. */
 export interface Forward {
@@ -102,6 +103,8 @@ export interface Hello {
   readonly peers: readonly { readonly id: NodeId; readonly address: string }[];
   /** The entry as of which it knows the members; 0: as of the founding. */
   readonly members: number;
+  /** By which its program can apply entries. */
+  readonly versions: VersionRange;
 }
 
 export interface TransportHandlers {

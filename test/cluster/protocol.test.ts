@@ -177,6 +177,7 @@ describe('a peer that sends what makes no sense', () => {
     },
     peers: [],
     members: 0,
+    versions: { oldest: 1, newest: 1 },
   });
   it.each([
     [

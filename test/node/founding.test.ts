@@ -71,6 +71,7 @@ function member(id: number, options: MemberOptions = {}) {
     founding: log.founding,
     peers: own ?? [],
     members: 0,
+    versions: { oldest: 1, newest: 1 },
     ...extra,
   });
   return { membership, log, events, hello };

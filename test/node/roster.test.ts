@@ -104,6 +104,7 @@ class Fixture {
       founding,
       peers: [],
       members: 0,
+      versions: { oldest: 1, newest: 1 },
       ...rest,
     });
   }

@@ -35,20 +35,21 @@ function info(meta: Uint8Array): NewSnapshot {
 
 /** The bytes, changed. */
 function with_(change: (view: DataView) => void, of: Members = members): Uint8Array {
-  const meta = encodeSnapshotMeta({ state, members: of }, identity, nonce);
+  const meta = encodeSnapshotMeta({ state, members: of, version: 3 }, identity, nonce);
   change(new DataView(meta.buffer));
   return meta;
 }
 
 describe('what stands beside a snapshot', () => {
   it('is read as it was written', () => {
-    const meta = encodeSnapshotMeta({ state, members }, identity, nonce);
-    expect(decodeSnapshotMeta(info(meta))).toEqual({ state, members });
+    const meta = encodeSnapshotMeta({ state, members, version: 3 }, identity, nonce);
+    expect(decodeSnapshotMeta(info(meta))).toEqual({ state, members, version: 3 });
     expect([meta.subarray(8, 24), meta.subarray(24, 32)]).toEqual([identity, nonce]);
     const view = new DataView(meta.buffer);
     expect([view.getBigUint64(32, true), view.getBigUint64(72, true)]).toEqual([2n ** 40n, 0xfedcba9876543210n]);
     const record = formatMembers(members);
-    expect([view.getUint32(80, true), meta.subarray(88)]).toEqual([record.length, record]);
+    expect([view.getUint32(80, true), view.getUint32(84, true)]).toEqual([record.length, 3]);
+    expect(meta.subarray(88)).toEqual(record);
   });
 
   it('is as the source draws it, and ARCHITECTURE.md too', () => {
@@ -68,7 +69,7 @@ describe('what stands beside a snapshot', () => {
     ['there is more', new Uint8Array([...with_(() => {}), 0])],
     ['another format', with_((view) => view.setUint32(MetaOffset.format, 2, true))],
     ['reserved bytes', with_((view) => view.setUint32(MetaOffset.reserved, 1, true))],
-    ['reserved bytes at the end', with_((view) => view.setUint32(MetaOffset.zero, 1, true))],
+    ['no version', with_((view) => view.setUint32(MetaOffset.version, 0, true))],
     ['a revision beyond 2^53', with_((view) => view.setUint32(MetaOffset.revision + 4, 2 ** 22, true))],
     ['a checkpoint of later', with_((view) => view.setUint32(MetaOffset.checkpoint, 4_101, true))],
     ['a length that is not that of the record', with_((view) => view.setUint32(MetaOffset.membersBytes, 4, true))],

@@ -105,6 +105,9 @@ describe('an answer', () => {
       term: 3,
       asOf: 9,
       committed: true,
+      version: 2,
+      oldestVersion: 1,
+      newestVersion: 3,
       members,
     };
     expect(readStatus(parseReply(JSON.stringify(status)) as Fields)).toEqual(status);

@@ -40,6 +40,19 @@ function configTests(make: MakeHarness): void {
     expect(h.store.system('other')).toBeUndefined();
   });
 
+  test('set the version, which system() gives and a snapshot holds', () => {
+    const h = make();
+    h.commit(h.store.configRecord({ members: bytes(3, 7), version: 300 }), EntryType.config);
+    h.applyAll();
+    expect(h.store.system('version')).toEqual(Uint8Array.from(u64(300n)));
+    expect(h.store.stats()).toMatchObject({ limitBytes: 0, logicalBytes: referenceSize(7, 3) + referenceSize(7, 8) });
+    const other = make({ identity: bytes(16, 200) });
+    expect(load(other.store, take(h.store))).toBe('ok');
+    expect(other.store.system('version')).toEqual(Uint8Array.from(u64(300n)));
+    expect(() => h.store.configRecord({ version: 0 })).toThrow('the version must be an integer from 1');
+    expect(h.store.versions).toEqual({ oldest: 1, newest: 1 });
+  });
+
   test('members of more than 64 KiB are not made', () => {
     expect(() => make().store.configRecord({ members: bytes(65_537, 1) })).toThrow('65536 are the most');
   });
@@ -53,6 +66,8 @@ function configTests(make: MakeHarness): void {
       u32(1),
       configPayload(members(65_537)),
       configPayload({ key: 'limit', value: bytes(7, 0) }),
+      configPayload({ key: 'version', value: bytes(7, 1) }),
+      configPayload({ key: 'versiom', value: bytes(8, 1) }),
       configPayload({ key: 'member', value: bytes(8, 0) }),
       configPayload({ key: 'membres', value: bytes(8, 0) }),
       configPayload(members(3), limit, { key: '', value: bytes(40, 0) }),

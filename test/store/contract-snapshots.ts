@@ -492,6 +492,7 @@ function wrongTests(make: MakeHarness): void {
     ['a key that comes twice', [entry('a', '1', 1), entry('a', '2', 2)]],
     ['an origin of a wrong size', [entry(`o${'x'.repeat(16)}`, '1', 1, true)]],
     ['a limit of a wrong size', [entry('limit', '1', 1, true)]],
+    ['a version of a wrong size', [entry('version', '1', 1, true)]],
     ['a system record with a deadline', [entry('another', '1', 1, true, 5)]],
     ['a deadline beyond the last one', [entry('a', '1', 1, false, 2 ** 53 - 1), entry('b', '1', 1, false, 2 ** 53)]],
     ['a chunk larger than any record', [new Uint8Array(33_554_436)]],

@@ -233,8 +233,9 @@ class Session {
     const settings = [
       { key: 'limit', value: u64(BigInt(limit)) },
       { key: 'members', value: members },
+      { key: 'version', value: u64(BigInt(dice.of(1, 2, 2 ** 40))) },
     ];
-    const payload = configPayload(...settings.slice(dice.below(2), 1 + dice.below(2)));
+    const payload = configPayload(...settings.slice(dice.below(3), 1 + dice.below(3)));
     const damaged = dice.once(3) ? input.damaged(payload) : payload;
     // No leader proposes a limit of 2^53 or more, and no snapshot could state it.
     if (damaged.length === payload.length) damaged.fill(0, 23, 25);

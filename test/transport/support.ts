@@ -86,6 +86,7 @@ export function helloOf(id: number, fields: Partial<Hello> = {}): Hello {
     founding: undefined,
     peers: [],
     members: 0,
+    versions: { oldest: 1, newest: 1 },
     ...fields,
   };
 }
