@@ -64,7 +64,7 @@ import { foundingVersion, Versions } from './versions.js';
 
 /** Raft's ticks in one heartbeat interval. */
 const ticksPerHeartbeat = 2;
-/** Most bytes of one append, and under way to one follower. */
+/** Most bytes of one append, unless told otherwise, and under way to one follower. */
 const maxAppendBytes = 4 * 1024 ** 2;
 const maxInflightBytes = 16 * 1024 ** 2;
 /** Bytes of committed entries handed to the store in one go. */
@@ -322,7 +322,7 @@ export class Node implements AdminHost {
       electionTicks,
       lease: options.read === 'lease' ? lease : undefined,
       random: () => env.random.float(),
-      maxAppendBytes,
+      maxAppendBytes: options.appendBytes ?? maxAppendBytes,
       maxInflightBytes,
       seal: (index, term, record, membership) => this.#seal(index, term, record, membership),
     });

@@ -48,6 +48,8 @@ export interface NodeOptions {
   readonly log: (level: LogLevel, text: string) => void;
   /** Bytes of a log segment; smaller in tests. */
   readonly segmentBytes?: number;
+  /** Most bytes of entries in one append, but for one that is larger by itself; smaller in tests. */
+  readonly appendBytes?: number;
   /** Makes a store in place of the program's own: that of a program to come, in tests of upgrades. */
   readonly makeStore?: (options: StoreOptions) => Store;
   /** Watches the node, for checkers. */

@@ -33,6 +33,7 @@ export interface Plan {
     readonly transactionIdleMs: number;
     readonly segmentBytes: number;
     readonly snapshotLogBytes: number;
+    readonly appendBytes: number;
     readonly read: 'quorum' | 'lease';
   };
   /** Clients of each kind, and the milliseconds that one rests between two bursts. */
@@ -64,6 +65,7 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
   const faults = schedule(random, ms, swarm(random, options.kinds));
   // Of its own, so that a plan is the same but for this whatever is drawn here.
   const snapshotLogBytes = new SeededRandom(`${seed}/snapshots`).integer(0, 3);
+  const appendBytes = new SeededRandom(`${seed}/appends`).integer(0, 2);
   return {
     seed,
     stores,
@@ -81,6 +83,8 @@ export function planOf(seed: number | string, options: PlanOptions): Plan {
       transactionIdleMs: pick(2_000, 30_000),
       segmentBytes: pick(8_192, 16_384, 65_536),
       snapshotLogBytes: [8_192, 16_384, 65_536, 67_108_864][snapshotLogBytes]!,
+      // With few entries in each, who catches up is at every place between two of them for a moment.
+      appendBytes: [1, 600, 4_194_304][appendBytes]!,
       // A lease assumes that clocks keep much the same pace.
       read: pick('quorum', 'quorum', faults.some(({ kind }) => kind === 'clock drifts') ? 'quorum' : 'lease'),
     },
