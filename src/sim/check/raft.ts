@@ -2,13 +2,15 @@
  * The five safety properties of Raft (figure 3 of the paper), and that disks keep what was vouched for, held against all nodes of a
  * cluster at every step. It is told what each node lets out and keeps a mirror of every log; it knows nothing of how a node works.
  *
- * - *Election Safety*: at most one leader a term. And what that rests on: a node votes once in a term, across all its lives.
+ * - *Election Safety*: at most one leader a term. And what that rests on: a node votes once in a term, across all its lives, and who leads
+ *   has the votes of a majority.
  * - *Leader Append-Only*: a leader never replaces or removes an entry of its log.
  * - *Log Matching*: two logs with an entry of the same index and term are the same up to there.
  * - *Leader Completeness*: what was committed in a term is in the logs of the leaders of all later terms. And what that rests on: a
  *   leader's commit index ends at an entry of its own term (§5.4.2).
  * - *State Machine Safety*: no two nodes commit, or apply, different entries at one index; and equal applied indexes mean equal state.
- * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it; and what a node's disk
+ * - *Durability*: when an entry is first known to be committed, a majority has said that its disk holds it, while memberships are joint one of
+ *   each (§6); and what a node's disk
  *   was said to hold is there when the node starts again, term and vote too.
  *
  * A node whose disk is known to have lied is `forgetful`: what it held need not be there from then on. It has said so all the same, and the
@@ -29,6 +31,8 @@ export interface NodeState {
   readonly vote: number;
   readonly leads: boolean;
   readonly commit: number;
+  /** The groups of members by whose majorities it decides: the voters, while the membership is joint the outgoing ones too. Where it is not said votes are not counted. */
+  readonly deciders?: readonly (readonly number[])[];
 }
 
 interface Mirror {
@@ -71,7 +75,8 @@ function show(entry: EntryMark | undefined): string {
 }
 
 export class RaftChecker {
-  readonly #majority: number;
+  readonly #voters: readonly number[];
+  readonly #memberOf: (node: number) => number;
   readonly #mirrors = new Map<number, Mirror>();
   readonly #leaders = new Map<number, number>();
   /** `node term` → whom it voted for. */
@@ -88,8 +93,18 @@ export class RaftChecker {
   /** What was looked at, for reports. */
   readonly counts = { elections: 0, committed: 0, appended: 0, recoveries: 0, installed: 0, hashes: 0 };
 
-  constructor(voters: number) {
-    this.#majority = Math.floor(voters / 2) + 1;
+  /** `voters`: so many members, from 1 on, decide where nothing else is said; `memberOf`: whose folder a node is known by. */
+  constructor(voters: number, memberOf: (node: number) => number = (node) => node) {
+    this.#voters = Array.from({ length: voters }, (_, at) => at + 1);
+    this.#memberOf = memberOf;
+  }
+
+  /** Those of these nodes that are members of a group that they are no majority of; undefined: they are one of each. */
+  #lacking(nodes: readonly number[], deciders: NodeState['deciders']): readonly number[] | undefined {
+    const members = new Set(nodes.map(this.#memberOf));
+    return (deciders ?? [this.#voters]).find(
+      (group) => group.filter((id) => members.has(id)).length <= group.length / 2,
+    );
   }
 
   /** Index of the last entry that is known to be committed. */
@@ -304,10 +319,10 @@ export class RaftChecker {
   }
 
   /** What a node is in now, after it was told of by `appended`. */
-  state(node: number, { term, vote, leads, commit }: NodeState): void {
+  state(node: number, { term, vote, leads, commit, deciders }: NodeState): void {
     const mirror = this.#mirror(node);
     const ledBefore = mirror.led === term;
-    if (leads && !ledBefore) this.#elected(node, mirror, term);
+    if (leads && !ledBefore) this.#elected(node, mirror, term, deciders);
     mirror.led = leads ? term : 0;
     mirror.term = term;
     mirror.vote = vote;
@@ -317,15 +332,22 @@ export class RaftChecker {
         'Leader Completeness',
         `node ${node} leads term ${term} and commits ${show(mirror.log[commit - 1])} by counting (§5.4.2)`,
       );
-    this.#commit(node, mirror, commit, term);
+    this.#commit(node, mirror, commit, term, deciders);
   }
 
-  #elected(node: number, mirror: Mirror, term: number): void {
+  #elected(node: number, mirror: Mirror, term: number, deciders: NodeState['deciders']): void {
     this.counts.elections++;
     const other = this.#leaders.get(term);
     if (other !== undefined && other !== node)
       throw new Violation('Election Safety', `nodes ${other} and ${node} both lead term ${term}`);
     this.#leaders.set(term, node);
+    const voters = [...this.#mirrors.keys()].filter((id) => this.#votes.get(`${id} ${term}`) === node);
+    const lacking = deciders && this.#lacking(voters, deciders);
+    if (lacking)
+      throw new Violation(
+        'Election Safety',
+        `node ${node} leads term ${term} with the votes of ${voters.join(', ')} only: no majority of ${lacking.join(', ')}`,
+      );
     for (const [at, entry] of this.#committed.entries()) {
       if (entry.by >= term || same(mirror.log[at], entry)) continue;
       throw new Violation(
@@ -335,7 +357,7 @@ export class RaftChecker {
     }
   }
 
-  #commit(node: number, mirror: Mirror, commit: number, term: number): void {
+  #commit(node: number, mirror: Mirror, commit: number, term: number, deciders: NodeState['deciders']): void {
     if (commit > mirror.log.length)
       throw new Violation(
         'State Machine Safety',
@@ -344,22 +366,24 @@ export class RaftChecker {
     for (let index = mirror.commit + 1; index <= commit; index++) {
       const entry = mirror.log[index - 1]!;
       const known = this.#committed[index - 1];
-      if (known === undefined) this.#firstCommit(node, entry, term);
+      if (known === undefined) this.#firstCommit(node, entry, term, deciders);
       else if (!same(known, entry))
         throw new Violation('State Machine Safety', `node ${node} commits ${show(entry)}, others ${show(known)}`);
     }
     mirror.commit = commit;
   }
 
-  #firstCommit(node: number, entry: EntryMark, term: number): void {
+  #firstCommit(node: number, entry: EntryMark, term: number, deciders: NodeState['deciders']): void {
     const holders = [...this.#mirrors].filter(
       ([, { persisted, log, before }]) =>
         (persisted >= entry.index && same(log[entry.index - 1], entry)) || same(before[entry.index - 1], entry),
     );
-    if (holders.length < this.#majority)
+    const ids = holders.map(([id]) => id);
+    const lacking = this.#lacking(ids, deciders);
+    if (lacking)
       throw new Violation(
         'commit durability',
-        `node ${node} commits ${show(entry)}, which the disks of only ${holders.length} nodes are said to hold: ${holders.map(([id]) => id).join(', ')}`,
+        `node ${node} commits ${show(entry)}, which the disks of only ${ids.length} nodes are said to hold: ${ids.join(', ')}, no majority of ${lacking.join(', ')}`,
       );
     this.counts.committed++;
     this.#committed.push({ ...entry, by: term });

@@ -28,7 +28,7 @@ function outcast(stage: Stage, what: string): NodeObserver {
 }
 
 /** Calls `then` once, when a line of the node's log matches. */
-function onLine(stage: Stage, node: SimNode, pattern: RegExp, then: () => void): void {
+export function onLine(stage: Stage, node: SimNode, pattern: RegExp, then: () => void): void {
   const before = stage.cluster.onLine;
   let told = false;
   stage.cluster.onLine = (who, level, text) => {

@@ -1,7 +1,8 @@
-/** Folders that are lost, and leadership that is handed over: what the cluster has to get over by itself. */
+/** Folders that are lost, members that are removed and come back, and leadership that is handed over. */
 import { SimDisk } from '../disk.js';
 import type { SeededRandom } from '../random.js';
 import type { FaultKind, Heal } from './faults.js';
+import { onLine } from './faults-identity.js';
 import type { Stage } from './stage.js';
 
 /**
@@ -35,7 +36,75 @@ function handOver(stage: Stage): Heal | undefined {
   return () => client.close();
 }
 
+/** Pause before a request to the leader is sent again, and before it is looked for again. */
+const againMs = 200;
+
+/** Asks whoever leads for a change of the members, again and again until it is done. */
+function request(stage: Stage, what: object, done: () => void): void {
+  const again = (): void =>
+    void stage.world.schedule(againMs, undefined, 'ask again', () => request(stage, what, done));
+  const leader = stage.nodes.find((node) => stage.leads(node) && node.host.state === 'running');
+  if (!leader) {
+    again();
+    return;
+  }
+  const client = stage.cluster.client(leader);
+  let over = false;
+  const finish = (next: () => void): void => {
+    if (over) return;
+    over = true;
+    client.close();
+    next();
+  };
+  client.send(`@cluster ${JSON.stringify(what)}`, (reply) => finish(reply?.startsWith('{"done"') ? done : again));
+  // Whoever is asked may never answer: cut off, or stopped.
+  stage.world.schedule(patienceMs, undefined, 'ask again', () => finish(again));
+}
+
+/** A request that has no answer by then is sent again: what it asks for may be done by now. */
+const patienceMs = 5_000;
+
+/**
+ * A member is removed, whether it is there or not; it stops by itself, comes back with its old folder, and is refused. Then it is invited
+ * to return with a new one, and does. Until it has a vote again no other disk is hurt: fewer voters are left to hold what is committed.
+ */
+function removed(stage: Stage, random: SeededRandom): Heal | undefined {
+  const node = stage.running(random);
+  if (!node || stage.nodes.length < 3 || stage.hurt > 0 || !stage.mayDamage(node)) return undefined;
+  const name = 'removed node returns';
+  const over = stage.await(name);
+  const noExcuse = stage.excuse(node, /was removed from the cluster|another data folder|was not let into the cluster/);
+  stage.damage(node);
+  if (random.chance(0.3)) stage.crash(node, 'kill');
+  let seen = false;
+  onLine(stage, node, /refused by .* was removed from the cluster/, () => {
+    if (!seen) stage.count(name);
+    seen = true;
+  });
+  const comeBack = (): void => {
+    stage.crash(node, 'kill');
+    node.disk = new SimDisk(node.diskOptions);
+    stage.renew(node, () => {
+      stage.repaired(node);
+      noExcuse();
+      over();
+    });
+    stage.tell(`node ${node.id}`, 'is invited to come back, with an empty folder');
+    stage.revive(node);
+  };
+  const invite = (): void => request(stage, { request: 'add', id: node.id, address: `node${node.id}:8080` }, comeBack);
+  const outMs = random.between(200, 4_000);
+  request(stage, { request: 'remove', id: node.id }, () => {
+    stage.tell(`node ${node.id}`, 'is removed from the cluster');
+    stage.count('member removed');
+    stage.revive(node);
+    stage.world.schedule(outMs, undefined, 'invite', invite);
+  });
+  return () => stage.revive(node);
+}
+
 export const memberFaults: readonly FaultKind[] = [
   { name: 'lost folder', countsItself: true, inject: lostFolder },
+  { name: 'member removed', countsItself: true, inject: removed },
   { name: 'leadership handed over', countsItself: true, inject: (stage) => handOver(stage) },
 ];

@@ -58,7 +58,9 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           // The leader may have lost its folder meanwhile: what is vouched for was shown by the one that led.
           if (type === 'appended' && message.ok) checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index);
         }
-        checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit });
+        const { voters, outgoing } = raft.membership.membership;
+        const deciders = outgoing.length > 0 ? [voters, outgoing] : [voters];
+        checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit, deciders });
       }),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
     installed: (index, term) => watched(() => checker.installed(id, index, term)),

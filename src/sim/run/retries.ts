@@ -15,7 +15,11 @@ const againChance = 0.2;
 interface Command {
   readonly kind: 'INCR' | 'COMMIT';
   readonly key: string;
+  readonly sequence: number;
+  answered: boolean;
 }
+/** So many INCRs, each of a key of its own, are under way at once at most. */
+const mostAtOnce = 4;
 
 /** What came of them. */
 interface Outcomes {
@@ -33,7 +37,8 @@ class Retrier {
   /** The connection that has the session. */
   #holder: SimClient | undefined;
   #sequence = 1;
-  #command: Command | undefined;
+  /** Sent together, until all are answered. */
+  #commands: readonly Command[] = [];
 
   constructor(works: Works, checker: RetryChecker, name: string, outcomes: Outcomes) {
     this.#works = works;
@@ -45,7 +50,7 @@ class Retrier {
   /** One thing with a connection. */
   burst(client: SimClient, done: () => void): void {
     if (this.#holder !== client) this.#connect(client, done);
-    else if (this.#command !== undefined) this.#send(client, this.#command, done);
+    else if (this.#commands.length > 0) this.#send(client, done);
     else this.#begin(client, done);
   }
 
@@ -63,13 +68,18 @@ class Retrier {
   #begin(client: SimClient, done: () => void): void {
     const { random } = this.#works;
     const kind = random.chance(0.3) ? 'COMMIT' : 'INCR';
-    const command: Command = { kind, key: `${this.#name}-${kind.toLowerCase()}` };
-    this.#checker.begun(command.key);
+    const count = kind === 'INCR' && random.chance(0.5) ? random.integer(2, mostAtOnce) : 1;
+    const commands = Array.from({ length: count }, (_, at): Command => {
+      const key = `${this.#name}-${kind.toLowerCase()}${at === 0 ? '' : `-${at}`}`;
+      return { kind, key, sequence: this.#sequence + at, answered: false };
+    });
+    for (const { key } of commands) this.#checker.begun(key);
     if (kind === 'INCR') {
-      this.#command = command;
-      this.#send(client, command, done);
+      this.#commands = commands;
+      this.#send(client, done);
       return;
     }
+    const command = commands[0]!;
     const inTransaction = (line: string, good: RegExp, then: () => void): void => {
       client.send(line, (reply) => {
         if (good.test(reply ?? '')) {
@@ -85,31 +95,34 @@ class Retrier {
     };
     inTransaction('BEGIN', /^OK$/, () =>
       inTransaction(`INCR ${command.key}`, /^\(integer\) /, () => {
-        this.#command = command;
-        this.#send(client, command, done);
+        this.#commands = commands;
+        this.#send(client, done);
       }),
     );
   }
 
-  #send(client: SimClient, command: Command, done: () => void): void {
-    const line = command.kind === 'COMMIT' ? 'COMMIT' : `INCR ${command.key}`;
-    const sequenced = `SEQ ${this.#sequence} FROM ${this.#sequence} ${line}`;
-    client.send(sequenced, (reply) => {
-      tally(this.#works.counts, reply);
-      if (reply === undefined || undecided.test(reply)) {
-        this.#outcomes['sequences sent again']++;
+  /** Sends all of them, those that were answered too: they are answered the same. */
+  #send(client: SimClient, done: () => void): void {
+    const commands = this.#commands;
+    let waiting = commands.length;
+    for (const command of commands) {
+      const line = command.kind === 'COMMIT' ? 'COMMIT' : `INCR ${command.key}`;
+      client.send(`SEQ ${command.sequence} FROM ${this.#sequence} ${line}`, (reply) => {
+        tally(this.#works.counts, reply);
+        if (reply === undefined || undecided.test(reply)) this.#outcomes['sequences sent again']++;
+        else {
+          command.answered = true;
+          if (this.#checker.answered(`${this.#name}: SEQ ${command.sequence} ${line}`, reply))
+            this.#decided(command, reply);
+        }
+        if (--waiting > 0) return;
+        if (commands.every(({ answered }) => answered) && !this.#works.random.chance(againChance)) {
+          this.#sequence += commands.length;
+          this.#commands = [];
+        }
         done();
-        return;
-      }
-      if (this.#checker.answered(`${this.#name}: ${sequenced}`, reply)) this.#decided(command, reply);
-      if (this.#works.random.chance(againChance)) {
-        done();
-        return;
-      }
-      this.#sequence++;
-      this.#command = undefined;
-      done();
-    });
+      });
+    }
   }
 
   #decided({ kind, key }: Command, reply: string): void {

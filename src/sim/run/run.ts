@@ -18,7 +18,7 @@ import type { Plan, PlannedFault } from './plan.js';
 import { Registers } from './registers.js';
 import { Retries } from './retries.js';
 import { Singles } from './singles.js';
-import { Stage } from './stage.js';
+import { folderNumbers, Stage } from './stage.js';
 import { textOf, type Works } from './worker.js';
 
 /** After the faults every request must be answered, and all replicas agree, within this. */
@@ -81,7 +81,7 @@ class Run {
         this.#failure ??= error instanceof Violation ? error : new Violation('node', error.message);
       },
     });
-    this.#raft = new RaftChecker(plan.stores.length);
+    this.#raft = new RaftChecker(plan.stores.length, (node) => node % folderNumbers);
     this.#stage.onLost = (node) => this.#raft.forget(node.id);
     this.#cluster.observe = (node) => this.#stage.observerOf(node) ?? observerFor(node, this.#raft, this.#stage);
     this.#works = {

@@ -18,7 +18,7 @@ import type { World } from '../world.js';
 const reviveMs = [200, 1_500] as const;
 const heardOfMs = 6_000;
 /** Ids of members are below this. */
-const folderNumbers = 100_000;
+export const folderNumbers = 100_000;
 
 export interface StageOptions {
   readonly cluster: SimCluster;

@@ -51,6 +51,34 @@ describe('the Raft checker', () => {
     expect(found(() => checker.granted(3, 1, 2, checker.lastOf(3)))).toBe('Election Safety');
   });
 
+  it('counts by the memberships in force, both while they are joint, and by members, not by folders', () => {
+    checker = new RaftChecker(3, (node) => node % 100);
+    begin([], [], [], []);
+    const joint = [
+      [1, 2, 4],
+      [1, 2, 3],
+    ];
+    const leadBy = (deciders: number[][], commit: number) =>
+      checker.state(1, { term: 1, vote: 1, leads: true, commit, deciders });
+    for (const voter of [1, 4]) checker.granted(voter, 1, 1, undefined);
+    expect(found(() => leadBy(joint, 0))).toBe('Election Safety');
+    begin([], [], [], []);
+    checker = new RaftChecker(3, (node) => node % 100);
+    for (const voter of [1, 4, 102]) {
+      checker.began(voter, [], 0, 0);
+      checker.granted(voter, 1, 1, undefined);
+    }
+    leadBy(joint, 0);
+    for (const node of [1, 4, 3]) {
+      checker.appended(node, [entry(1, 1)], 1, node === 1);
+      if (node !== 3) checker.persisted(node, 1, 1);
+    }
+    expect(found(() => leadBy(joint, 1))).toBe('commit durability');
+    checker.persisted(3, 1, 1);
+    leadBy(joint, 1);
+    expect(checker.committed).toBe(1);
+  });
+
   it('finds a leader that takes entries back', () => {
     begin(log(1, 1), [], []);
     lead(1, 2);
