@@ -7,7 +7,7 @@
  *
  *     npm run mutants                     all
  *     npm run mutants -- vote quorum      those whose names contain one of the words
- *     npm run mutants -- --seconds 200    so long for each at most (default 90)
+ *     npm run mutants -- --seconds 200    so long for each at most (default 180)
  *
  * Ends with 0 if all were caught.
  */
@@ -95,7 +95,7 @@ function checkerOf(what) {
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { seconds: { type: 'string', default: '90' } },
+    options: { seconds: { type: 'string', default: '180' } },
   });
   const all = JSON.parse(readFileSync(join(root, 'scripts/mutants.json'), 'utf8'));
   const chosen = all.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)));

@@ -483,6 +483,7 @@ export class Node implements AdminHost {
 
   /** Entries that set the members say so to Raft. */
   #hand(raft: Raft, message: RaftMessage): void {
+    this.#parts.options.observer?.received(message);
     if (message.type !== 'append') {
       raft.step(message);
       return;

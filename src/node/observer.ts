@@ -1,11 +1,13 @@
 /** What a checker may watch of a node while it runs. Nothing that it is told may be changed, and the node hears nothing back. */
 import type { Raft } from '../raft/raft.js';
-import type { LogReader, Ready } from '../raft/types.js';
+import type { LogReader, Message, Ready } from '../raft/types.js';
 import type { Store } from '../store/store.js';
 
 export interface NodeObserver {
   /** Raft begins, on what the log has recovered; all of it counts as persisted. */
   began(raft: Raft, log: LogReader): void;
+  /** Raft is about to be told this. */
+  received(message: Message): void;
   /** What Raft asks for, just before it is done. */
   ready(raft: Raft, ready: Ready): void;
   /** The disk is said to hold everything up to this entry. */

@@ -48,6 +48,8 @@ interface Mirror {
   forgetful: boolean;
   /** What its disk held before the damage that it repairs. */
   before: readonly EntryMark[];
+  /** Up to `last` the appends of this term's leader have shown, in this life, that its log is the same. */
+  shown: { term: number; last: number; claims: { prevIndex: number; prevTerm: number; last: number }[] };
 }
 
 interface Known extends EntryMark {
@@ -83,8 +85,6 @@ export class RaftChecker {
   readonly #votes = new Map<string, number>();
   /** `node term` of a candidate → the end of its log then. */
   readonly #candidacies = new Map<string, { readonly index: number; readonly term: number }>();
-  /** `leader follower term` → the last entry that the leader sent it. */
-  readonly #sent = new Map<string, number>();
   /** All entries ever seen, by index. */
   readonly #known: Known[][] = [];
   readonly #committed: Committed[] = [];
@@ -115,7 +115,17 @@ export class RaftChecker {
   #mirror(node: number): Mirror {
     let mirror = this.#mirrors.get(node);
     if (mirror === undefined) {
-      mirror = { log: [], persisted: 0, commit: 0, term: 0, vote: 0, led: 0, forgetful: false, before: [] };
+      mirror = {
+        log: [],
+        persisted: 0,
+        commit: 0,
+        term: 0,
+        vote: 0,
+        led: 0,
+        forgetful: false,
+        before: [],
+        shown: { term: 0, last: 0, claims: [] },
+      };
       this.#mirrors.set(node, mirror);
     }
     return mirror;
@@ -152,6 +162,7 @@ export class RaftChecker {
     mirror.term = term;
     mirror.vote = vote;
     mirror.led = 0;
+    mirror.shown = { term: 0, last: 0, claims: [] };
     for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
   }
 
@@ -290,14 +301,27 @@ export class RaftChecker {
     return this.#leaders.get(term);
   }
 
-  /** A leader sends a follower its log up to `last`. */
-  sent(leader: number, follower: number, term: number, last: number): void {
-    const key = `${leader} ${follower} ${term}`;
-    this.#sent.set(key, Math.max(last, this.#sent.get(key) ?? 0));
+  /** A node is about to take an append of this term's leader: entries behind one of that index and term, up to `last`. */
+  received(node: number, term: number, prevIndex: number, prevTerm: number, last: number): void {
+    const mirror = this.#mirror(node);
+    if (term > mirror.shown.term) mirror.shown = { term, last: 0, claims: [] };
+    if (term === mirror.shown.term) mirror.shown.claims.push({ prevIndex, prevTerm, last });
   }
 
-  /** A follower tells a leader that its disk holds the leader's log up to `index`. */
-  vouched(node: number, leader: number, term: number, index: number): void {
+  /** Up to where the appends of this term's leader have shown a node that the logs are the same: judged when their entries are in the mirror. */
+  #shownTo(mirror: Mirror, term: number): number {
+    const { shown } = mirror;
+    if (shown.term !== term) return 0;
+    for (const { prevIndex, prevTerm, last } of shown.claims) {
+      const matches = prevIndex <= Math.max(mirror.commit, shown.last) || mirror.log[prevIndex - 1]?.term === prevTerm;
+      if (matches) shown.last = Math.max(shown.last, last);
+    }
+    shown.claims = [];
+    return shown.last;
+  }
+
+  /** A follower tells a leader that its disk holds the leader's log up to `index`; it knows `commit` to be committed, if that is news. */
+  vouched(node: number, leader: number, term: number, index: number, commit = 0): void {
     const mirror = this.#mirror(node);
     const theirs = this.#mirror(leader);
     if (mirror.persisted < index && !mirror.forgetful)
@@ -305,11 +329,11 @@ export class RaftChecker {
         'log durability',
         `node ${node} vouches for entry ${index} to node ${leader}; its disk is said to hold ${mirror.persisted}`,
       );
-    const shown = Math.max(mirror.commit, this.#sent.get(`${leader} ${node} ${term}`) ?? 0);
+    const shown = Math.max(mirror.commit, commit, this.#shownTo(mirror, term));
     if (index > shown)
       throw new Violation(
         'Log Matching',
-        `node ${node} vouches for entry ${index} to node ${leader}, leader of term ${term}, which has shown it no more than ${shown}`,
+        `node ${node} vouches for entry ${index} to node ${leader}, leader of term ${term}, whose appends have shown it no more than ${shown}`,
       );
     if (index === 0 || theirs.led !== term || same(mirror.log[index - 1], theirs.log[index - 1])) return;
     throw new Violation(
@@ -324,6 +348,7 @@ export class RaftChecker {
     const ledBefore = mirror.led === term;
     if (leads && !ledBefore) this.#elected(node, mirror, term, deciders);
     mirror.led = leads ? term : 0;
+    this.#shownTo(mirror, mirror.shown.term);
     mirror.term = term;
     mirror.vote = vote;
     if (commit <= mirror.commit) return;

@@ -23,6 +23,7 @@ function outcast(stage: Stage, what: string): NodeObserver {
     },
     persisted: () => {},
     installed: () => stage.fail(new Error(`${what} takes part: it gets a snapshot`)),
+    received: () => {},
     applied: () => {},
   };
 }

@@ -1,8 +1,10 @@
 /** Folders that are lost, members that are removed and come back, and leadership that is handed over. */
+import type { SimNode } from '../cluster.js';
 import { SimDisk } from '../disk.js';
 import type { SeededRandom } from '../random.js';
 import type { FaultKind, Heal } from './faults.js';
 import { onLine } from './faults-identity.js';
+import { watch } from './faults-snapshots.js';
 import type { Stage } from './stage.js';
 
 /**
@@ -22,6 +24,7 @@ function lostFolder(stage: Stage, random: SeededRandom): Heal | undefined {
   });
   stage.tell(`node ${node.id}`, 'has lost its data folder');
   stage.revive(node);
+  if (random.chance(0.5)) killInJoint(stage, random);
   return () => stage.revive(node);
 }
 
@@ -64,6 +67,32 @@ function request(stage: Stage, what: object, done: () => void): void {
 /** A request that has no answer by then is sent again: what it asks for may be done by now. */
 const patienceMs = 5_000;
 
+/** The leader dies while two memberships decide: who follows must have the votes of both majorities. */
+function killInJoint(stage: Stage, random: SeededRandom): void {
+  const name = 'leader dies in a joint membership';
+  const over = stage.await(name);
+  const found = (): SimNode | undefined => [...stage.joint].find((node) => node.host.up);
+  watch(
+    stage,
+    1,
+    jointMs,
+    () => found() !== undefined,
+    () => {
+      const leader = found();
+      if (leader) {
+        stage.count(name);
+        stage.tell('fault', `${name}: node ${leader.id}`);
+        stage.crash(leader, 'kill');
+        stage.world.schedule(random.between(300, 3_000), undefined, 'revive', () => stage.revive(leader));
+      }
+      over();
+    },
+  );
+}
+
+/** A member that comes back becomes a voter within so long, or nobody waits for it. */
+const jointMs = 10_000;
+
 /**
  * A member is removed, whether it is there or not; it stops by itself, comes back with its old folder, and is refused. Then it is invited
  * to return with a new one, and does. Until it has a vote again no other disk is hurt: fewer voters are left to hold what is committed.
@@ -91,6 +120,7 @@ function removed(stage: Stage, random: SeededRandom): Heal | undefined {
     });
     stage.tell(`node ${node.id}`, 'is invited to come back, with an empty folder');
     stage.revive(node);
+    if (random.chance(0.5)) killInJoint(stage, random);
   };
   const invite = (): void => request(stage, { request: 'add', id: node.id, address: `node${node.id}:8080` }, comeBack);
   const outMs = random.between(200, 4_000);

@@ -32,7 +32,13 @@ function generation(node: SimNode): number {
 }
 
 /** Looks every so many milliseconds, until `done` says so or the time is over. */
-function watch(stage: Stage, everyMs: number, ms: number, done: () => boolean, then: (held: boolean) => void): void {
+export function watch(
+  stage: Stage,
+  everyMs: number,
+  ms: number,
+  done: () => boolean,
+  then: (held: boolean) => void,
+): void {
   const until = stage.world.now + ms;
   const look = (): void => {
     const held = done();

@@ -30,6 +30,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
       const entries = last < first ? [] : log.entries(first, last, Number.POSITIVE_INFINITY);
       watched(() => {
         stage.leaders.delete(node);
+        stage.joint.delete(node);
         checker.began(id, entries.map(mark), raft.term, raft.vote, first - 1, raft.abstaining);
         abstains = raft.abstaining;
       });
@@ -39,6 +40,8 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         const leads = raft.role === 'leader';
         if (leads) stage.leaders.add(node);
         else stage.leaders.delete(node);
+        if (leads && raft.membership.membership.outgoing.length > 0) stage.joint.add(node);
+        else stage.joint.delete(node);
         if (abstains && !raft.abstaining) {
           abstains = false;
           checker.remembers(id);
@@ -54,13 +57,19 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           const to = stage.folderOf(message.to);
           if (type === 'vote' && !message.pre) checker.asked(id, term, message.lastIndex, message.lastTerm);
           if (type === 'voted' && message.granted && !message.pre) checker.granted(id, term, to, before);
-          if (type === 'append') checker.sent(id, to, term, message.prevIndex + message.entries.length);
           // The leader may have lost its folder meanwhile: what is vouched for was shown by the one that led.
-          if (type === 'appended' && message.ok) checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index);
+          if (type === 'appended' && message.ok)
+            checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index, raft.commit);
         }
         const { voters, outgoing } = raft.membership.membership;
         const deciders = outgoing.length > 0 ? [voters, outgoing] : [voters];
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit, deciders });
+      }),
+    received: (message) =>
+      watched(() => {
+        if (message.type !== 'append') return;
+        const { term, prevIndex, prevTerm, entries } = message;
+        checker.received(id, term, prevIndex, prevTerm, prevIndex + entries.length);
       }),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
     installed: (index, term) => watched(() => checker.installed(id, index, term)),

@@ -215,6 +215,9 @@ export class Stage {
     return this.#observers.get(node);
   }
 
+  /** Who leads with a membership that is joint. */
+  readonly joint = new Set<SimNode>();
+
   /** What was begun, and does its harm later: the end of the run waits for it. Returns what says that it has. */
   await(what: string): () => void {
     const token = { what };

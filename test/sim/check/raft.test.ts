@@ -158,12 +158,19 @@ describe('the Raft checker', () => {
     lead(1, 2);
     checker.appended(1, [entry(3, 2)], 2, true);
     expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('Log Matching');
-    checker.sent(1, 2, 2, 3);
-    checker.sent(1, 3, 2, 3);
+    checker.received(2, 2, 2, 2, 3);
+    expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('Log Matching');
+    checker.received(2, 2, 2, 1, 3);
+    checker.received(3, 2, 0, 0, 1);
+    checker.received(3, 2, 1, 9, 3);
     expect(found(() => checker.vouched(2, 1, 2, 2))).toBe('nothing');
     expect(found(() => checker.vouched(3, 1, 2, 2))).toBe('log durability');
     checker.began(3, log(1, 1, 1), 1, 0);
+    checker.received(3, 2, 2, 1, 3);
     expect(found(() => checker.vouched(3, 1, 2, 3))).toBe('Log Matching');
+    // What was shown in another life is not.
+    checker.began(2, log(1, 1, 1), 1, 0);
+    expect(found(() => checker.vouched(2, 1, 2, 1))).toBe('Log Matching');
   });
 
   it('finds what a disk has lost, unless the disk is known to have lied', () => {
