@@ -41,7 +41,14 @@ function compile(copy, mutant) {
 
 /** Runs the simulation; what the first failure said. */
 function simulate(copy, mutant, seconds) {
-  const args = ['scripts/sim.mjs', '--seeds', seeds, '--no-shrink', ...(inKernel(mutant) ? ['--store', 'wasm'] : [])];
+  const args = [
+    '--max-semi-space-size=64',
+    'scripts/sim.mjs',
+    '--seeds',
+    seeds,
+    '--no-shrink',
+    ...(inKernel(mutant) ? ['--store', 'wasm'] : []),
+  ];
   const child = spawn(process.execPath, args, { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {

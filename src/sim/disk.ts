@@ -95,17 +95,24 @@ function plain(path: string): string {
   return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }
 
-/** Writes into a content: the sectors that it touches are made anew. Returns their numbers. */
+/**
+ * Writes into a content: the sectors that it touches are made anew, those that it fills are views of `bytes`, which nobody may
+ * change any more. Returns their numbers.
+ */
 function overwrite(content: Content, bytes: Uint8Array, position: number): number[] {
   const touched: number[] = [];
   const end = position + bytes.length;
   while (content.sectors.length * SIM_SECTOR < end) content.sectors.push(ZEROS);
   for (let number = Math.floor(position / SIM_SECTOR); number * SIM_SECTOR < end; number++) {
     const start = number * SIM_SECTOR;
-    const sector = content.sectors[number]!.slice();
     const from = Math.max(position, start);
     const to = Math.min(end, start + SIM_SECTOR);
-    sector.set(bytes.subarray(from - position, to - position), from - start);
+    let sector = bytes.subarray(from - position, to - position);
+    if (sector.length < SIM_SECTOR) {
+      const part = sector;
+      sector = content.sectors[number]!.slice();
+      sector.set(part, from - start);
+    }
     content.sectors[number] = sector;
     touched.push(number);
   }
@@ -149,7 +156,7 @@ function bytesOf({ sectors, size }: Content): Uint8Array {
 
 function contentOf(bytes: Uint8Array): Content {
   const content: Content = { sectors: [], size: 0 };
-  overwrite(content, bytes, 0);
+  overwrite(content, bytes.slice(), 0);
   return content;
 }
 
@@ -504,7 +511,7 @@ export class SimDisk implements Disk {
       writeSync: (bytes, position) => {
         check();
         const error = this.#begin(path, inode, position + bytes.length);
-        this.#carryOut(inode, bytes, position, dsync && !this.lying(path), error);
+        this.#carryOut(inode, bytes.slice(), position, dsync && !this.lying(path), error);
         if (error) throw error;
       },
       readSync: (bytes, position) => {

@@ -1,19 +1,21 @@
 /**
  * Whole clusters under faults, many seeds, in two processes that share the seeds of the middle: those must go the same way in both.
- * SIM_SEEDS says how many (640, which are ten simulated hours), SIM_FIRST from which on.
+ * SIM_SEEDS says how many (720, which are ten simulated hours), SIM_FIRST from which on.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { faultKinds } from '../../src/sim/run/faults.js';
 
-const whole = 640;
+const whole = 720;
 const wholeMs = 10 * 3_600_000;
 const first = Number(process.env.SIM_FIRST ?? 1);
 const count = Number(process.env.SIM_SEEDS ?? whole);
 /** Seeds that both processes run. */
 const shared = Math.min(20, count);
 const timeoutMs = 60_000 + count * 2_000;
+/** Most of what a simulation makes lives shortly. */
+const flags = ['--min-semi-space-size=16', '--max-semi-space-size=64'];
 
 interface Totals {
   readonly runs: number;
@@ -25,7 +27,7 @@ interface Totals {
 }
 
 async function simulate(from: number, to: number): Promise<Totals> {
-  const args = ['scripts/sim.mjs', '--seeds', `${from}-${to}`, '--json'];
+  const args = [...flags, 'scripts/sim.mjs', '--seeds', `${from}-${to}`, '--json'];
   const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 1 << 28 }).catch(
     (error: { stdout: string; stderr: string }) => expect.fail(error.stdout.slice(-8_000) + error.stderr),
   );

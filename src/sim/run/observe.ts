@@ -38,17 +38,18 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
     ready: (raft, ready) =>
       watched(() => {
         const leads = raft.role === 'leader';
+        const { membership, committed } = raft.membership;
+        const joint = membership.outgoing.length > 0;
         if (leads) stage.leaders.add(node);
         else stage.leaders.delete(node);
-        if (leads && raft.membership.membership.outgoing.length > 0) stage.joint.add(node);
+        if (leads && joint) stage.joint.add(node);
         else stage.joint.delete(node);
         if (abstains && !raft.abstaining) {
           abstains = false;
           checker.remembers(id);
           stage.count('repaired');
         }
-        if (raft.isVoter && raft.membership.committed && raft.membership.membership.outgoing.length === 0)
-          stage.votes(node);
+        if (raft.isVoter && committed && !joint) stage.votes(node);
         const before = checker.lastOf(id);
         checker.appended(id, ready.entries.map(mark), raft.term, leads);
         if (raft.vote === node.id) checker.granted(id, raft.term, id, before);
@@ -61,8 +62,8 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
           if (type === 'appended' && message.ok)
             checker.vouched(id, checker.leaderOf(term) ?? to, term, message.index, raft.commit);
         }
-        const { voters, outgoing } = raft.membership.membership;
-        const deciders = outgoing.length > 0 ? [voters, outgoing] : [voters];
+        const { voters, outgoing } = membership;
+        const deciders = joint ? [voters, outgoing] : [voters];
         checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit, deciders });
       }),
     received: (message) =>

@@ -26,9 +26,9 @@ const calmMs = 30_000;
 const sliceMs = 20;
 /** More events than this in a slice are a storm: nodes keep each other busy with nothing. */
 const stormEvents = 20_000;
-/** Keys asked for at once. */
 /** Clients that send each command under a sequence until it is answered. */
 const retriers = 2;
+/** Keys asked for at once. */
 const readsAtOnce = 100;
 
 export interface RunReport {
