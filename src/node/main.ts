@@ -357,7 +357,12 @@ class Run implements RunningNode {
       if (this.#stopping) return;
       this.#transport.close();
       this.#transport = this.#makeTransport();
-      this.#node.begin();
+      // Nobody else is here to catch it: it would end the process without a reason a user can read.
+      try {
+        this.#node.begin();
+      } catch (error) {
+        this.#node.fail(error as Error);
+      }
     });
   }
 

@@ -80,6 +80,21 @@ describe('a cluster of three in a simulated world', () => {
     expect(await cluster.world.play(() => one.failure !== undefined, 5_000)).toBe(true);
   });
 
+  it('stops a node with a reason when Raft cannot begin behind the founding', async () => {
+    const cluster = new SimCluster('begin', ['wasm', 'js', 'wasm']);
+    const unreadable = (): never => {
+      throw new Error('the log cannot be read');
+    };
+    const nothing = (): void => {};
+    const others = { ready: nothing, received: nothing, persisted: nothing, installed: nothing, applied: nothing };
+    cluster.observe = ({ id }) => ({ ...others, began: id === 2 ? unreadable : nothing });
+    cluster.startAll();
+    const [first, second] = cluster.nodes as [SimNode, SimNode];
+    expect(await cluster.world.play(() => second.failure !== undefined, 5_000)).toBe(true);
+    expect(second.failure).toContain('the log cannot be read');
+    expect(await cluster.ask(first, 'SET a 1')).toBe('OK');
+  });
+
   it('answers GET STALE at once without a leader, with the revision', async () => {
     const { cluster, nodes } = three('stale');
     expect(await cluster.ask(nodes[0], 'SET a 1')).toBe('OK');
