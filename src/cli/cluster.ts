@@ -39,6 +39,8 @@ async function leadersStatus(addresses: readonly Address[]): Promise<ClusterStat
 function done(request: ClusterRequest, fields: Fields): string {
   switch (request.request) {
     case 'add':
+      if (fields.kind('kind') !== 'invited')
+        return `node ${request.id} is a member at ${request.address} already; if its data folder is lost, start it there as before`;
       return [
         `node ${request.id} may join at ${request.address}; start it there, with an empty data folder:`,
         `  distributed --id ${request.id} --port ${parseAddress(request.address).port} --join <address of a member>`,

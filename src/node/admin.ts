@@ -112,11 +112,18 @@ type Change = Exclude<ClusterRequest, { readonly request: 'status' | 'transfer' 
 
 function change(host: AdminHost, raft: Raft, request: Change, reply: (value: object) => void): void {
   host.changes.add(goalOf(host, raft, request), (outcome) => {
-    if (outcome.ok) reply(request.request === 'join' ? joinAnswer(host) : { done: true });
+    if (outcome.ok) reply(answerTo(host, request));
     else if (host.raft?.role !== 'leader' && outcome.again) reply(elsewhere(host));
     else reply(failure(outcome.error, null, outcome.again));
   });
   host.nudge();
+}
+
+/** What was asked for is so. Of `add` it says what became of the node, which may have been a member all along. */
+function answerTo(host: AdminHost, { request, id }: Change): object {
+  if (request === 'join') return joinAnswer(host);
+  const kind = findMember(host.roster.members, id)?.kind ?? Kind.removed;
+  return request === 'add' ? { done: true, kind: kindNames[kind] } : { done: true };
 }
 
 function goalOf({ id: own }: AdminHost, raft: Raft, request: Change): Goal {

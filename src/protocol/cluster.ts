@@ -9,11 +9,12 @@
  * {"request":"add","id":2,"address":"127.0.0.1:8081"}    {"request":"remove","id":2}
  * {"request":"transfer"}   {"request":"transfer","to":2}   {"request":"status"}
  *
+ * {"done":true}   of add: {"done":true,"kind":"invited"}, or what it is by now
  * {"error":"…","leader":"host:port" or null,"again":true or false}
  * ```
  *
- * `again`: nothing stands against asking again (an election is under way, another change takes long). Answers without an
- * error are drawn at the types below. All fields are checked on both sides, for anybody can connect.
+ * `again`: nothing stands against asking again (an election is under way, another change takes long). The longer answers
+ * are drawn at the types below. All fields are checked on both sides, for anybody can connect.
  */
 
 /** How such a connection begins. */

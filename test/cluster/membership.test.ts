@@ -195,6 +195,11 @@ describe('distributed cluster', () => {
     await voters([one, two, three_], 10_000);
     const json = JSON.parse((await cluster(gone, 'status', '--json')).stdout) as { members: unknown[] };
     expect(json.members).toHaveLength(3);
+    const again = await cluster(rest[0]!, 'add', `${gone.id}`, gone.address);
+    expect(again).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^node \d is a member at \S+ already; [^\n]+\n$/),
+    });
   });
 
   it('says why not, in one line, with exit code 1', async () => {
