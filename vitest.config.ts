@@ -1,7 +1,9 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 
-/** Tests that start real processes, or measure time: one file at a time, after all others, so that nothing else takes the processor from them. */
-const processes = ['test/cluster/**/*.test.ts', 'test/cli/**/*.long.test.ts', 'test/sim/**/*.long.test.ts'];
+/** Tests of whole programs that wait more than they work: two files at a time, after the parts. */
+const programs = ['test/cli/**/*.long.test.ts'];
+/** Tests that start clusters of processes, or measure time: one file at a time, after all others, so that nothing else takes the processor from them. */
+const clusters = ['test/cluster/**/*.test.ts', 'test/sim/**/*.long.test.ts'];
 
 /** Every test. */
 export default defineConfig({
@@ -14,7 +16,7 @@ export default defineConfig({
         test: {
           name: 'parts',
           include: ['test/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...processes],
+          exclude: [...configDefaults.exclude, ...programs, ...clusters],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
@@ -22,11 +24,20 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'processes',
-          include: processes,
+          name: 'programs',
+          include: programs,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'clusters',
+          include: clusters,
           maxWorkers: 1,
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

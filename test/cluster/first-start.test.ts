@@ -200,13 +200,6 @@ describe('--store js', () => {
 });
 
 describe('a start that cannot be says why in one line and exits', () => {
-  it('--id 2 alone, with an empty folder: 1, naming --peers', async () => {
-    const directory = join(folder(), 'node-2');
-    const run = await runProgram(['--id', '2', '--port', String(await freePort()), '--data-dir', directory]);
-    expect(run.code).toBe(1);
-    expectOneLine(run.stderr, /--peers/);
-  });
-
   it('a folder of another id: 1, naming both', async () => {
     const node = await single();
     await node.start();
