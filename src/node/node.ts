@@ -724,8 +724,8 @@ export class Node implements AdminHost {
       const entry = entries[i]!;
       if (entry.index !== this.#staged + 1)
         throw new Error(`entry ${entry.index} came where ${this.#staged + 1} was due`);
-      if (!this.versions.admits(entry.bytes)) {
-        if (!this.#applying) this.versions.refuse(entry.bytes);
+      if (!this.versions.admits(entry)) {
+        if (!this.#applying) this.versions.refuse(entry);
         return;
       }
       if (!this.#store.stage(entry.bytes)) break;

@@ -18,12 +18,13 @@
  * ## Caveats
  *
  * Entries are encoded where they come in, maybe before the version that they are applied by is in force: each version must
- * take what the one before it encoded. A member whose program is replaced by an older one at the very moment when the version is raised stops.
+ * take what the one before it encoded. A program that has forgotten a version needs a snapshot of a later one: it cannot apply the log
+ * from before. A member whose program is replaced by an older one at the very moment when the version is raised stops.
  */
 import { RecordOffset } from '../log/record.js';
 import { everybody } from '../raft/membership.js';
 import type { Raft } from '../raft/raft.js';
-import type { Membership, MembershipRefusal, NodeId } from '../raft/types.js';
+import type { Entry, Membership, MembershipRefusal, NodeId } from '../raft/types.js';
 import { VERSION_KEY, versionOf, versionOfConfig } from '../store/config.js';
 import { EntryType, HEADER_BYTES, type Store, type VersionRange } from '../store/store.js';
 import { type LogLevel, NodeError } from './options.js';
@@ -98,7 +99,7 @@ export class Versions {
   }
 
   /** Whether the store may be handed this entry. */
-  admits(entry: Uint8Array): boolean {
+  admits(entry: Entry): boolean {
     const version = versionSetBy(entry);
     if (version === undefined) return true;
     const { oldest, newest } = this.known;
@@ -108,7 +109,7 @@ export class Versions {
   }
 
   /** Throws NodeError for the entry that was not admitted, when all before it are applied. */
-  refuse(entry: Uint8Array): never {
+  refuse(entry: Entry): never {
     checkVersion(versionSetBy(entry)!, this.known);
     throw new Error('an entry was refused for a version that is known');
   }
@@ -151,7 +152,9 @@ export class Versions {
   }
 }
 
-function versionSetBy(entry: Uint8Array): number | undefined {
-  if (entry[RecordOffset.type] !== EntryType.config) return undefined;
-  return versionOfConfig(entry.subarray(HEADER_BYTES));
+/** A log that says nothing of it begins with the first. */
+function versionSetBy({ index, bytes }: Entry): number | undefined {
+  const isConfig = bytes[RecordOffset.type] === EntryType.config;
+  const set = isConfig ? versionOfConfig(bytes.subarray(HEADER_BYTES)) : undefined;
+  return set ?? (index === 1 ? firstVersion : undefined);
 }

@@ -6,6 +6,8 @@ import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
 import { NextStore } from '../support/next-store.js';
 
 const next: Partial<NodeOptions> = { makeStore: (options) => new NextStore(options) };
+/** A later one, which has forgotten the first version. */
+const later: Partial<NodeOptions> = { makeStore: (options) => new NextStore(options, { oldest: 2, newest: 2 }) };
 const small = { snapshotLogBytes: 65_536, segmentBytes: 16_384 };
 
 interface Found {
@@ -149,6 +151,19 @@ describe('a program that differs on purpose', () => {
     );
     expect(laggard.lines.some((line) => line.includes('in place of its log'))).toBe(away && options === small);
     await exchange(cluster, laggard, program);
+    await settled(cluster);
+    cluster.assertHealthy();
+  });
+
+  it('stops, and says why, where a cluster is still at a version that it does not know any more', async () => {
+    const cluster = await three('forgotten');
+    const second = cluster.node(2);
+    await exchange(cluster, second, later);
+    await cluster.until(() => second.failure !== undefined);
+    expect(second.failure).toMatch(
+      /^Error: the cluster is at version 1, and this program knows 2: start this node with an older program, nothing is lost\n/,
+    );
+    await exchange(cluster, second, next);
     await settled(cluster);
     cluster.assertHealthy();
   });

@@ -7,12 +7,17 @@ import { versionIn } from '../../src/node/versions.js';
 import { versionOfConfig } from '../../src/store/config.js';
 import { JsStore } from '../../src/store/js-store.js';
 import type { SnapshotState } from '../../src/store/snapshot.js';
-import { EntryType, HEADER_BYTES } from '../../src/store/store.js';
+import { EntryType, HEADER_BYTES, type StoreOptions, type VersionRange } from '../../src/store/store.js';
 
 export class NextStore extends JsStore {
-  override readonly versions = { oldest: 1, newest: 2 };
+  override readonly versions: VersionRange;
   /** In force behind what is staged. */
   #version: number | undefined;
+
+  constructor(options: StoreOptions, versions: VersionRange = { oldest: 1, newest: 2 }) {
+    super(options);
+    this.versions = versions;
+  }
 
   override stage(record: Uint8Array): boolean {
     this.#version ??= versionIn(this);
