@@ -633,6 +633,7 @@ export class Node implements AdminHost {
   #carryOut(raft: Raft, ready: Ready): void {
     this.#parts.options.observer?.ready(raft, ready);
     if (ready.hardState) this.#log.saveVote({ ...ready.hardState, starts: this.#log.vote.starts });
+    this.#parts.options.observer?.saved(raft);
     if (ready.entries.length > 0) {
       this.#log.append(ready.entries);
       this.#log.flush();

@@ -10,6 +10,8 @@ export interface NodeObserver {
   received(message: Message): void;
   /** What Raft asks for, just before it is done. */
   ready(raft: Raft, ready: Ready): void;
+  /** The disk is said to hold Raft's term and vote: nothing that Raft asks for with them has left before. */
+  saved(raft: Raft): void;
   /** The disk is said to hold everything up to this entry. */
   persisted(index: number, term: number): void;
   /** A snapshot of everything up to this entry has taken the place of the log, durably, or of what the log has up to there. */

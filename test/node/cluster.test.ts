@@ -86,7 +86,14 @@ describe('a cluster of three in a simulated world', () => {
       throw new Error('the log cannot be read');
     };
     const nothing = (): void => {};
-    const others = { ready: nothing, received: nothing, persisted: nothing, installed: nothing, applied: nothing };
+    const others = {
+      received: nothing,
+      ready: nothing,
+      saved: nothing,
+      persisted: nothing,
+      installed: nothing,
+      applied: nothing,
+    };
     cluster.observe = ({ id }) => ({ ...others, began: id === 2 ? unreadable : nothing });
     cluster.startAll();
     const [first, second] = cluster.nodes as [SimNode, SimNode];

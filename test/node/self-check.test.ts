@@ -34,7 +34,7 @@ async function started(seed: string, kinds: readonly StoreKind[], options: Parti
   const rafts = new Map<SimNode, Raft>();
   const nothing = (): void => {};
   cluster.observe = (node): NodeObserver => ({
-    ...{ received: nothing, ready: nothing, persisted: nothing, installed: nothing },
+    ...{ received: nothing, ready: nothing, saved: nothing, persisted: nothing, installed: nothing },
     began: (raft) => void rafts.set(node, raft),
     applied: (store) => void stores.set(node, store),
   });

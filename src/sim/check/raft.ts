@@ -27,8 +27,6 @@ export interface EntryMark {
 
 export interface NodeState {
   readonly term: number;
-  /** Who got this term's vote; 0: nobody yet. */
-  readonly vote: number;
   readonly leads: boolean;
   readonly commit: number;
   /** The groups of members by whose majorities it decides: the voters, while the membership is joint the outgoing ones too. Where it is not said votes are not counted. */
@@ -42,7 +40,8 @@ interface Mirror {
   persisted: number;
   commit: number;
   term: number;
-  vote: number;
+  /** Term and vote that its disk is said to hold. */
+  saved: { term: number; vote: number };
   /** The term that it led when it was last looked at; 0: none. */
   led: number;
   forgetful: boolean;
@@ -120,7 +119,7 @@ export class RaftChecker {
         persisted: 0,
         commit: 0,
         term: 0,
-        vote: 0,
+        saved: { term: 0, vote: 0 },
         led: 0,
         forgetful: false,
         before: [],
@@ -160,7 +159,7 @@ export class RaftChecker {
     mirror.persisted = log.length;
     mirror.commit = 0;
     mirror.term = term;
-    mirror.vote = vote;
+    mirror.saved = { term, vote };
     mirror.led = 0;
     mirror.shown = { term: 0, last: 0, claims: [] };
     for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
@@ -193,11 +192,12 @@ export class RaftChecker {
         `node ${node} had said that its disk holds ${show(mirror.log[at])}; started again it has ${show(log[at])} there`,
       );
     }
-    const voteKept = mirror.vote === 0 || mirror.vote === vote;
-    if (term > mirror.term || (term === mirror.term && voteKept)) return;
+    const { saved } = mirror;
+    const voteKept = saved.vote === 0 || saved.vote === vote;
+    if (term > saved.term || (term === saved.term && voteKept)) return;
     throw new Violation(
       'vote durability',
-      `node ${node} was in term ${mirror.term} with a vote for ${mirror.vote}; started again it is in term ${term} with a vote for ${vote}`,
+      `node ${node} was in term ${saved.term} with a vote for ${saved.vote}; started again it is in term ${term} with a vote for ${vote}`,
     );
   }
 
@@ -258,6 +258,13 @@ export class RaftChecker {
     mirror.persisted = Math.max(index, Math.min(mirror.persisted, mirror.log.length));
     mirror.commit = Math.max(mirror.commit, index);
     this.counts.installed++;
+  }
+
+  /** A node says that its disk holds its term and vote. In a step that it fails in it may have had others for a moment, and told nobody. */
+  saved(node: number, term: number, vote: number): void {
+    const { saved } = this.#mirror(node);
+    saved.term = term;
+    saved.vote = vote;
   }
 
   /** A node says that its disk holds everything up to this entry. */
@@ -343,14 +350,13 @@ export class RaftChecker {
   }
 
   /** What a node is in now, after it was told of by `appended`. */
-  state(node: number, { term, vote, leads, commit, deciders }: NodeState): void {
+  state(node: number, { term, leads, commit, deciders }: NodeState): void {
     const mirror = this.#mirror(node);
     const ledBefore = mirror.led === term;
     if (leads && !ledBefore) this.#elected(node, mirror, term, deciders);
     mirror.led = leads ? term : 0;
     this.#shownTo(mirror, mirror.shown.term);
     mirror.term = term;
-    mirror.vote = vote;
     if (commit <= mirror.commit) return;
     if (leads && ledBefore && mirror.log[commit - 1]?.term !== term)
       throw new Violation(

@@ -21,6 +21,7 @@ function outcast(stage: Stage, what: string): NodeObserver {
       if (raft.role === 'leader' || raft.commit > known)
         stage.fail(new Error(`${what} takes part: it is ${raft.role} of term ${raft.term} with commit ${raft.commit}`));
     },
+    saved: () => {},
     persisted: () => {},
     installed: () => stage.fail(new Error(`${what} takes part: it gets a snapshot`)),
     received: () => {},

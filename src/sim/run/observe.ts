@@ -64,7 +64,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         }
         const { voters, outgoing } = membership;
         const deciders = joint ? [voters, outgoing] : [voters];
-        checker.state(id, { term: raft.term, vote: raft.vote, leads, commit: raft.commit, deciders });
+        checker.state(id, { term: raft.term, leads, commit: raft.commit, deciders });
       }),
     received: (message) =>
       watched(() => {
@@ -72,6 +72,7 @@ export function observerFor(node: SimNode, checker: RaftChecker, stage: Stage): 
         const { term, prevIndex, prevTerm, entries } = message;
         checker.received(id, term, prevIndex, prevTerm, prevIndex + entries.length);
       }),
+    saved: ({ term, vote }) => checker.saved(id, term, vote),
     persisted: (index, term) => watched(() => checker.persisted(id, index, term)),
     installed: (index, term) => watched(() => checker.installed(id, index, term)),
     applied: (store) =>

@@ -13,8 +13,8 @@ function begin(...logs: EntryMark[][]): void {
   });
 }
 
-const lead = (node: number, term: number, commit = 0) => checker.state(node, { term, vote: node, leads: true, commit });
-const follow = (node: number, term: number, commit = 0) => checker.state(node, { term, vote: 0, leads: false, commit });
+const lead = (node: number, term: number, commit = 0) => checker.state(node, { term, leads: true, commit });
+const follow = (node: number, term: number, commit = 0) => checker.state(node, { term, leads: false, commit });
 
 function found(act: () => void): string {
   try {
@@ -59,7 +59,7 @@ describe('the Raft checker', () => {
       [1, 2, 3],
     ];
     const leadBy = (deciders: number[][], commit: number) =>
-      checker.state(1, { term: 1, vote: 1, leads: true, commit, deciders });
+      checker.state(1, { term: 1, leads: true, commit, deciders });
     for (const voter of [1, 4]) checker.granted(voter, 1, 1, undefined);
     expect(found(() => leadBy(joint, 0))).toBe('Election Safety');
     begin([], [], [], []);
@@ -226,10 +226,16 @@ describe('the Raft checker', () => {
 
   it('finds a forgotten vote and a term that fell', () => {
     begin([], [], []);
-    checker.state(1, { term: 3, vote: 2, leads: false, commit: 0 });
+    checker.saved(1, 3, 2);
     expect(found(() => checker.began(1, [], 3, 0))).toBe('vote durability');
     expect(found(() => checker.began(1, [], 2, 2))).toBe('vote durability');
     expect(found(() => checker.began(1, [], 3, 2))).toBe('nothing');
+  });
+
+  it('does not count a term that a node was in, and could not save, as promised', () => {
+    begin(log(1), [], []);
+    follow(1, 3);
+    expect(found(() => checker.began(1, log(1), 1, 0))).toBe('nothing');
   });
 
   it('finds two states at one index', () => {
