@@ -4,7 +4,8 @@
  * heartbeat. Within a class order is kept: no append overtakes an append, no forward a forward.
  *
  * No more than about WINDOW_BYTES are handed to the socket beyond what it has drained: what waits here can still be
- * overtaken, what waits there cannot. Each pump is one write. Its memory is written again only when the socket has nothing
+ * overtaken, what waits there cannot. Each pump is one write. The next comes with the next message, or when the socket has
+ * drained; where the system took the whole write at once there is nothing to drain, and it comes a little later by itself. Its memory is written again only when the socket has nothing
  * queued: then the system has taken everything that was handed over.
  */
 import type { Socket } from '../env/env.js';
@@ -70,9 +71,17 @@ export class SendQueue {
   #offset = 0;
   /** Bytes handed to the socket so far. */
   #handed = 0;
+  readonly #later: (pump: () => void) => void;
+  #scheduled = false;
+  readonly #goOn = (): void => {
+    this.#scheduled = false;
+    this.pump();
+  };
 
-  constructor(socket: Socket, crc32c: Crc32c) {
+  /** `later`: calls the function once, behind what this round of the event loop has to do, as long as the link is there. */
+  constructor(socket: Socket, crc32c: Crc32c, later: (pump: () => void) => void) {
     this.#socket = socket;
+    this.#later = later;
     this.#writer = new FrameWriter(crc32c);
   }
 
@@ -119,6 +128,10 @@ export class SendQueue {
     if (writer.pending === 0) return;
     this.#handed += writer.pending;
     this.#socket.write(writer.take());
+    const waiting = this.#urgent.head !== undefined || this.#bulk.head !== undefined;
+    if (!waiting || this.#scheduled || this.#socket.queued > 0) return;
+    this.#scheduled = true;
+    this.#later(this.#goOn);
   }
 
   /** Writes the next frame; false when nothing waits. */

@@ -58,7 +58,7 @@ export class Wire {
 
   constructor(shared: Shared, socket: Socket, events: WireEvents) {
     this.remote = socket.remote;
-    this.queue = new SendQueue(socket, shared.crc32c);
+    this.queue = new SendQueue(socket, shared.crc32c, (pump) => shared.env.timers.defer(() => this.#closed || pump()));
     this.#shared = shared;
     this.#socket = socket;
     this.#events = events;

@@ -115,7 +115,7 @@ function feedLines(make: () => Store, count: number, dice: Dice): number {
 /** Bytes in which right messages leave. */
 function frames(): Uint8Array {
   const socket = new MemorySocket();
-  const queue = new SendQueue(socket, plainCrc32c);
+  const queue = new SendQueue(socket, plainCrc32c, () => {});
   for (const message of allMessages()) queue.push(message);
   const chunks: Uint8Array[] = [];
   do {

@@ -37,7 +37,7 @@ const whole = FrameFlag.first | FrameFlag.last;
 /** The bytes in which these messages leave. */
 function encode(messages: readonly PeerMessage[]): Uint8Array {
   const socket = new MemorySocket();
-  const queue = new SendQueue(socket, plainCrc32c);
+  const queue = new SendQueue(socket, plainCrc32c, () => {});
   for (const message of messages) expect(queue.push(message)).toBe(true);
   const chunks: Uint8Array[] = [];
   do {

@@ -9,9 +9,25 @@ const heartbeat = (round: number): PeerMessage => ({ type: 'heartbeat', from: 2,
 const windowBytes = 262_144;
 const frameBytes = 65_536;
 
-function link(): { socket: MemorySocket; queue: SendQueue; receiver: Receiver } {
-  const socket = new MemorySocket();
-  return { socket, queue: new SendQueue(socket, plainCrc32c), receiver: new Receiver(greeting()) };
+interface Link {
+  readonly socket: MemorySocket;
+  readonly queue: SendQueue;
+  readonly receiver: Receiver;
+  /** What the queue wants done at the end of this round of the event loop. */
+  readonly later: (() => void)[];
+}
+
+function link(socket = new MemorySocket()): Link {
+  const later: (() => void)[] = [];
+  const queue = new SendQueue(socket, plainCrc32c, (pump) => later.push(pump));
+  return { socket, queue, receiver: new Receiver(greeting()), later };
+}
+
+/** A system that takes all that it is given: there is never anything to drain. */
+class RoomySocket extends MemorySocket {
+  override write(bytes: Uint8Array): void {
+    this.written.push(Buffer.from(bytes));
+  }
 }
 
 describe('the queue of a link', () => {
@@ -54,6 +70,35 @@ describe('the queue of a link', () => {
       receiver.push(socket.take());
     }
     expect(texts(receiver.delivered)).toEqual(texts(messages));
+  });
+
+  it('goes on by itself, a window a round, where the system takes each at once, and lets what is urgent in between', () => {
+    const { socket, queue, receiver, later } = link(new RoomySocket());
+    const messages = [append(0, [900_000]), append(1, [300_000, 5])];
+    for (const message of messages) queue.push(message);
+    queue.pump();
+    queue.push(heartbeat(1));
+    queue.pump();
+    let rounds = 0;
+    for (; later.length > 0; rounds++) {
+      expect(later.length).toBe(1);
+      later.pop()!();
+      expect(socket.written.at(-1)!.length).toBeLessThanOrEqual(windowBytes + frameBytes);
+    }
+    expect(rounds).toBeGreaterThanOrEqual(2);
+    receiver.push(socket.take());
+    expect(texts(receiver.delivered)).toEqual(texts([heartbeat(1), ...messages]));
+  });
+
+  it('asks for no round of its own while the socket has something to drain, or when nothing waits', () => {
+    const { socket, queue, later } = link();
+    queue.push(append(0, [900_000]));
+    queue.pump();
+    expect(later).toEqual([]);
+    const idle = link(new RoomySocket());
+    idle.queue.push(heartbeat(1));
+    idle.queue.pump();
+    expect([idle.later.length, socket.queued > 0]).toEqual([0, true]);
   });
 
   it('sends urgent messages also when a slow socket has left only a little room', () => {

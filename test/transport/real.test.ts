@@ -81,3 +81,17 @@ it('notices that a peer has closed', async () => {
   two.transport.close();
   await until(() => !one.transport.isUp(2));
 });
+
+it('carries a large message to its end although nothing is sent behind it', async () => {
+  const atOne: PeerMessage[] = [];
+  const one = await node(1, atOne);
+  const two = await node(2, []);
+  one.transport.connect([{ id: 2, address: `127.0.0.1:${two.port}` }]);
+  two.transport.connect([{ id: 1, address: `127.0.0.1:${one.port}` }]);
+  await until(() => one.transport.isUp(2) && two.transport.isUp(1));
+  const large = forward(1, 16_000_000);
+  two.transport.send(large);
+  two.transport.flush();
+  await until(() => atOne.length > 0);
+  expect(texts(atOne)).toEqual(texts([large]));
+});
