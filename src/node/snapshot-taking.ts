@@ -15,6 +15,7 @@
  * ## Invariants
  *
  * - One at a time; none while another member's is being installed or loaded.
+ * - What is not applied yet stays in the log.
  * - What a snapshot that is being sent ends with stays in the log, and all behind it, so that who gets it can go on from there.
  * - A disk without room, or a newer snapshot that came in between, is no failure: it is tried again later.
  */
@@ -205,10 +206,11 @@ export class SnapshotTaking {
     this.#host.log.reserve(logicalBytes);
   }
 
-  /** Drops what lies before the newest snapshot, as far as nobody is being brought there. */
+  /** Drops what lies before the newest snapshot, as far as it is applied and nobody is being brought there. */
   #compact(): void {
-    const { log } = this.#host;
-    const newest = log.snapshot?.index ?? 0;
+    const { log, store } = this.#host;
+    // Another's snapshot of what the log holds too is not loaded: the store gets there by the log.
+    const newest = Math.min(log.snapshot?.index ?? 0, store.applied);
     if (newest <= this.#compacted) return;
     const needed = this.#host.needed();
     const upTo = needed < newest && this.#cramped() ? newest : Math.min(newest, needed);
