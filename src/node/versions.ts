@@ -130,10 +130,10 @@ export class Versions {
 
   /** Every second: a leader raises it as far as all can. */
   look(): void {
-    const { propose, raft } = this.#host;
+    const { propose, raft, store } = this.#host;
     const { role, membership } = raft() ?? { role: 'follower' };
-    // One such entry at a time: it is a change of the members, to what they are.
-    if (role !== 'leader' || !membership?.committed) return;
+    // One such entry at a time: it is a change of the members, to what they are. Until it is applied, what it sets is not known here.
+    if (role !== 'leader' || !membership?.committed || store.applied < membership.index) return;
     const version = this.#highest(everybody(membership.membership));
     if (version === undefined || version <= this.#active) return;
     propose(version, membership.membership);

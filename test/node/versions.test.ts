@@ -1,8 +1,10 @@
 /** Rolling upgrades: replicas of different programs hold the same at every index (src/node/versions.ts). */
 import { describe, expect, it } from 'vitest';
 import type { NodeOptions } from '../../src/node/options.js';
-import { foundingVersion } from '../../src/node/versions.js';
+import { foundingVersion, Versions } from '../../src/node/versions.js';
+import type { Raft } from '../../src/raft/raft.js';
 import { SimCluster, type SimNode } from '../../src/sim/cluster.js';
+import type { Store } from '../../src/store/store.js';
 import { NextStore } from '../support/next-store.js';
 
 const next: Partial<NodeOptions> = { makeStore: (options) => new NextStore(options) };
@@ -176,6 +178,34 @@ describe('a program that differs on purpose', () => {
     cluster.start(joiner, { peers: undefined, join: ['node1:8080'] });
     await cluster.until(() => joiner.failure !== undefined);
     expect(joiner.failure).toContain('the cluster is at version 2, which the program of node 4 does not know');
+  });
+});
+
+describe('a leader', () => {
+  it('goes by what is applied only when all that is committed of it is: the version never goes down', () => {
+    const members = { voters: [1, 2, 3], outgoing: [], learners: [] };
+    const store = { versions: { oldest: 1, newest: 3 }, system: () => undefined, applied: 9 };
+    const proposed: number[] = [];
+    const versions = new Versions({
+      id: 1,
+      store: store as unknown as Store,
+      raft: () =>
+        ({ role: 'leader', membership: { index: 10, membership: members, committed: true } }) as unknown as Raft,
+      propose: (version) => proposed.push(version),
+      tell: () => {},
+    });
+    for (const [peer, newest] of [
+      [2, 3],
+      [3, 2],
+    ] as const) {
+      versions.greeted(peer, { oldest: 1, newest });
+      versions.link(peer, true);
+    }
+    versions.look();
+    expect(proposed).toEqual([]);
+    store.applied = 10;
+    versions.look();
+    expect(proposed).toEqual([2]);
   });
 });
 
