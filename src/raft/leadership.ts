@@ -140,7 +140,8 @@ export class Leadership {
     const peer = this.#peers.get(message.from);
     if (peer === undefined) return;
     if (message.abstains !== 0 && message.abstains !== peer.repair) this.#distrust(peer, message.abstains);
-    if (peer.match < this.#log.lastIndex) peer.nudge(this.#now, this.#config.heartbeatTicks);
+    if (message.amid) peer.arriving(this.#now);
+    else if (peer.match < this.#log.lastIndex) peer.nudge(this.#now, this.#config.heartbeatTicks);
     this.reads.confirm(message.from, message.round);
   }
 

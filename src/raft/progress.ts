@@ -224,6 +224,11 @@ export class Progress {
     this.next = next;
   }
 
+  /** A large message is on its way to the follower, and parts of it arrive: what was sent behind it or is in it is not lost. */
+  arriving(now: number): void {
+    if (this.#state !== 'snapshot') this.#waitingSince = now;
+  }
+
   /**
    * The follower is alive but lacks entries that were sent: after a heartbeat interval without progress they count as
    * lost. Each time in vain doubles the wait, so that a slow disk or a slow link is not sent the same over and over.

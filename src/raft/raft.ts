@@ -590,12 +590,12 @@ export class Raft {
 
   #onHeartbeat(heartbeat: Heartbeat): void {
     this.#hearLeader(heartbeat.from);
-    const { from: to, round, commit } = heartbeat;
+    const { from: to, round, commit, amid = false } = heartbeat;
     // A leader that does not know of the repair yet tells it of what it had before.
     this.#advance(this.#abstention === undefined ? commit : Math.min(commit, this.#following.verified));
     const confirmed = this.#abstention !== undefined && this.#config.votesLost === true ? 0 : round;
     const [from, term, abstains] = [this.#config.id, this.#term, this.#repair];
-    this.#outbox.push({ type: 'beaten', from, to, term, round: confirmed, abstains });
+    this.#outbox.push({ type: 'beaten', from, to, term, round: confirmed, abstains, amid });
   }
 
   /** Number of the repair under way; 0: none. */

@@ -101,11 +101,15 @@ export interface Heartbeat extends Base {
   /** min(commit, match of the receiver). */
   readonly commit: number;
   readonly round: number;
+  /** Said by the receiver's transport: it has overtaken a large message, of which a part is there and the rest still arrives. */
+  readonly amid?: boolean;
 }
 export interface HeartbeatResponse extends Base {
   readonly type: 'beaten';
   readonly round: number;
   readonly abstains: number;
+  /** As the heartbeat. */
+  readonly amid?: boolean;
 }
 /** A follower asks the leader for a read index (dissertation §6.4). `id` is the asker's own number. */
 export interface ReadRequest extends Base {

@@ -12,7 +12,7 @@
  * append     term, prevIndex, prevTerm, commit, count; raw: the records
  * appended   term, ok, index, hintTerm, refused, abstains
  * heartbeat  term, commit, round
- * beaten     term, round, abstains
+ * beaten     term, round, abstains, amid
  * read       term, id
  * readable   term, id, index
  * timeoutNow term
@@ -100,7 +100,7 @@ function messageFields(m: PeerMessage): Field[] {
     case 'heartbeat':
       return [m.term, m.commit, m.round];
     case 'beaten':
-      return [m.term, m.round, m.abstains];
+      return [m.term, m.round, m.abstains, m.amid ?? false];
     case 'read':
       return [m.term, m.id];
     case 'readable':
@@ -194,6 +194,16 @@ function readFounding(fields: Fields | undefined): Founding | undefined {
   return founding;
 }
 
+/** Whether it has a body. */
+function isBulk(kind: FrameKind): boolean {
+  if (kind === FrameKind.append || kind === FrameKind.forward) return true;
+  return kind === FrameKind.offer || kind === FrameKind.chunk;
+}
+
+function amid<T extends PeerMessage>(is: boolean, message: T): T {
+  return is ? { ...message, amid: true } : message;
+}
+
 /** Most raw bytes of a message of this kind; those of entries are bounded by all messages' bound. */
 function mostRaw(kind: FrameKind): number {
   if (kind === FrameKind.append || kind === FrameKind.forward) return Number.POSITIVE_INFINITY;
@@ -222,6 +232,8 @@ export class MessageReader {
   readonly #to: NodeId;
   readonly #deliver: Deliver;
   readonly #message: (message: PeerMessage) => void;
+  /** A message with a body has begun, and is not delivered yet. */
+  #arriving = false;
   /** The node at the other end; 0 until its hello has been let in. */
   from: NodeId = 0;
 
@@ -229,7 +241,10 @@ export class MessageReader {
     this.#crc32c = crc32c;
     this.#to = to;
     this.#deliver = deliver;
-    this.#message = (message) => deliver.message(message);
+    this.#message = (message) => {
+      this.#arriving = false;
+      deliver.message(message);
+    };
   }
 
   /** See `FrameReceiver.begin`. A message with a body is delivered when that finishes. */
@@ -253,6 +268,7 @@ export class MessageReader {
       return undefined;
     }
     const term = fields.integer();
+    if (isBulk(kind)) this.#arriving = true;
     if (kind === FrameKind.append) return this.#append(fields, term, total);
     if (kind === FrameKind.forward) return this.#forward(fields, term, total);
     if (kind === FrameKind.offer) return this.#offer(fields, term, total);
@@ -339,6 +355,11 @@ export class MessageReader {
     return { type: 'appended', from: this.from, to: this.#to, term, ok, index, hintTerm, refused, abstains };
   }
 
+  #beaten(f: Fields, term: number): PeerMessage {
+    const [round, abstains] = [f.integer(), f.integer()];
+    return amid(f.boolean(), { type: 'beaten', from: this.from, to: this.#to, term, round, abstains });
+  }
+
   /** Messages that consist of their control part. */
   #plain(kind: FrameKind, f: Fields, term: number): PeerMessage {
     const { from } = this;
@@ -351,9 +372,9 @@ export class MessageReader {
       case FrameKind.appended:
         return this.#appended(f, term);
       case FrameKind.heartbeat:
-        return { type: 'heartbeat', from, to, term, commit: f.integer(), round: f.integer() };
+        return amid(this.#arriving, { type: 'heartbeat', from, to, term, commit: f.integer(), round: f.integer() });
       case FrameKind.beaten:
-        return { type: 'beaten', from, to, term, round: f.integer(), abstains: f.integer() };
+        return this.#beaten(f, term);
       case FrameKind.read:
         return { type: 'read', from, to, term, id: f.integer() };
       case FrameKind.readable:

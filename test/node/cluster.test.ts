@@ -80,6 +80,23 @@ describe('a cluster of three in a simulated world', () => {
     expect(await cluster.world.play(() => one.failure !== undefined, 5_000)).toBe(true);
   });
 
+  it('sends a large entry over a slow link once, and what is small is done as soon as that is through', async () => {
+    const { cluster, nodes } = three('large', { requestTimeoutMs: 60_000 });
+    const client = cluster.client(await leader(cluster));
+    const bytes = 4_000_000;
+    expect(await client.ask('BEGIN')).toBe('OK');
+    for (let n = 0; n < 4; n++) expect(await client.ask(`SET large${n} ${'x'.repeat(bytes / 4)}`)).toBe('OK');
+    const bytesPerMs = 1_000;
+    for (const { host: from } of nodes)
+      for (const { host: to } of nodes)
+        if (from !== to) cluster.world.network.between(from, to, { ...cluster.world.network.conditions, bytesPerMs });
+    const began = cluster.now;
+    expect(await client.ask('COMMIT')).toBe('OK');
+    expect(await client.ask('SET small 1')).toBe('OK');
+    expect(cluster.now - began).toBeLessThan((1.2 * bytes) / bytesPerMs);
+    cluster.assertHealthy();
+  });
+
   it('stops a node with a reason when Raft cannot begin behind the founding', async () => {
     const cluster = new SimCluster('begin', ['wasm', 'js', 'wasm']);
     const unreadable = (): never => {

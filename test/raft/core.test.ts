@@ -334,6 +334,25 @@ describe('flow', () => {
     expect(only('append', host.tick(1).concat(host.step(beaten(host, 2)))).map(({ to }) => to)).toEqual([2]);
   });
 
+  test('what still arrives at a follower is not sent again: it says so in its answers to heartbeats, which overtake it', () => {
+    const host = settledLeader(new Host());
+    host.raft.propose([sized(1)]);
+    host.turn();
+    const resent = (amid: boolean) => {
+      host.raft.tick();
+      return only('append', host.step({ ...beaten(host, 2), amid }, beaten(host, 3))).some(({ to }) => to === 2);
+    };
+    for (let tick = 1; tick <= 30; tick++) expect(resent(true)).toBe(false);
+    // Then it has arrived, and its answer is lost.
+    expect(resent(false)).toBe(true);
+    const follower = new Host({ id: 2 });
+    const heartbeat = { type: 'heartbeat', from: 1, to: 2, term: 1, commit: 0, round: 0 } as const;
+    expect(only('beaten', follower.step(heartbeat, { ...heartbeat, amid: true })).map(({ amid }) => amid)).toEqual([
+      false,
+      true,
+    ]);
+  });
+
   test('a follower whose link is down is sent heartbeats only; when it is back, all it lacks and the commit index', () => {
     const host = settledLeader(new Host());
     host.raft.unreachable(2);

@@ -55,6 +55,7 @@ export function allMessages(): PeerMessage[] {
     { type: 'heartbeat', ...link, term: 3, commit: 12, round: 255 },
     { type: 'beaten', ...link, term: 3, round: 0, abstains: 0 },
     { type: 'beaten', ...link, term: 3, round: big, abstains: 7 },
+    { type: 'beaten', ...link, term: 3, round: 1, abstains: 0, amid: true },
     { type: 'read', ...link, term: 3, id: 1 },
     { type: 'readable', ...link, term: 3, id: 1, index: -1 },
     { type: 'readable', ...link, term: 3, id: 2 ** 33, index: big },
