@@ -32,7 +32,7 @@ export interface FoundingHost {
   readonly incarnations: Pick<Incarnations, 'get' | 'set'>;
   /** Whether it asks to join a cluster: no record is made or adopted but the one that it is answered. */
   joining(): boolean;
-  /** As long as it asks: a member of some cluster has dialled this node, or was dialled by it. */
+  /** A member of some cluster has dialled this node, or was dialled by it: nothing it said tells whether it knows it. */
   heardOf(address: string): void;
   /** The record is durable here now. */
   founded(founding: Founding): void;
@@ -105,7 +105,7 @@ export class FirstStart {
     if (listed?.address === address || founding.members.some((m) => m.address === address)) {
       const reason = `the data folder is new, but the cluster of node ${hello.id} at ${hello.address} knows node ${id} at ${address} with another one`;
       this.#host.lost(reason, [hello.address, ...founding.members.map((m) => m.address)]);
-    }
+    } else this.#host.heardOf(hello.address);
     return `node ${id} is not a member of the cluster of node ${hello.id}`;
   }
 

@@ -24,7 +24,9 @@ export { defaultNodeOptions, NodeError, RemovedError } from './options.js';
 
 /** A cluster of one listens this long for members that know its address before it founds itself. */
 const foundAloneAfterMs = 1_000;
-/** A node that was told nothing gives up when the first node has not answered for so long. */
+/** So does a node that was told nothing before it asks the first node: that may be another cluster's. */
+const implicitJoinAfterMs = 700;
+/** It gives up when the first node has not answered for so long. */
 const implicitJoinMs = 10_000;
 /** A member that has refused this node has so long to say why. */
 const askMs = 5_000;
@@ -263,7 +265,8 @@ class Run implements RunningNode {
       }),
       joining: () => this.#joining !== undefined,
       heardOf: (address) => {
-        if (!options.join) this.#joining?.also(address);
+        if (!this.#joining) this.#askWhere(address);
+        else if (!options.join) this.#joining.also(address);
       },
       founded: (founding) => this.#founded(founding),
       lost: (reason, members) => this.#lost(reason, members),
@@ -307,14 +310,22 @@ class Run implements RunningNode {
     const { peers, join, id, log } = this.#options;
     const whom = whomToJoin(this.#options);
     if (whom) {
-      if (!join) log('info', `node ${id} was not told where it belongs: it asks ${whom.join(', ')}, as with --join`);
-      this.#join(whom, join ? undefined : implicitJoinMs);
+      if (join) this.#join(join, undefined);
+      else this.#env.timers.after(implicitJoinAfterMs, () => this.#joinUntold(whom));
     } else if (peers && peers.length > 1) {
       const others = peers.filter((p) => p.id !== id);
       if (peers.length === 2) log('warn', 'a cluster of two stops when either node does; three go on without any one');
       log('info', `waits for all of ${describe(others)} before the cluster begins`);
       this.#transport.connect(others);
     } else this.#env.timers.after(foundAloneAfterMs, () => this.#stopping ?? this.#firstStart.foundAlone());
+  }
+
+  /** Nobody has claimed this node as a member of theirs. */
+  #joinUntold(whom: readonly string[]): void {
+    if (this.#joining || this.#stopping || this.#log.founding) return;
+    const { id, log } = this.#options;
+    log('info', `node ${id} was not told where it belongs: it asks ${whom.join(', ')}, as with --join`);
+    this.#join(whom, implicitJoinMs);
   }
 
   /** Asks to be let into a cluster. `giveUpMs`: as of Joining. */
@@ -388,7 +399,7 @@ class Run implements RunningNode {
   }
 
   /**
-   * Somebody refuses this node, which belongs to no cluster: his may list it, with a folder that was lost, or invited to come back since.
+   * Somebody dials this node, which belongs to no cluster, or refuses it: his may list it, with a folder that was lost, or invited to come back since.
    * Nobody dials an invited one, so it would never hear of that. It asks, until it has a cluster or asks to join one.
    */
   #askWhere(address: string): void {

@@ -169,6 +169,40 @@ describe('a member whose folder was deleted', () => {
   });
 });
 
+describe('a member whose folder was deleted, on a machine where the first node is another cluster’s', () => {
+  it('comes back to its own', async () => {
+    const [stranger, ...members] = (await standBy(4)) as [NodePlace, NodePlace, NodePlace, NodePlace];
+    await stranger.start();
+    expect(await reply(stranger, 'SET whose strange')).toBe('OK\n');
+    const parent = folder();
+    const own: NodePlace[] = [];
+    for (const [at, { port }] of members.entries()) {
+      const env = { DISTRIBUTED_FIRST_NODE: stranger.address };
+      const args = at === 0 ? [] : ['--join', own[0]!.address];
+      own.push(new NodePlace({ id: at + 1, port, directory: join(parent, `own-${at + 1}`), env, args }));
+      places.push(own[at]!);
+      await own[at]!.start();
+    }
+    await voters(own, 10_000);
+    expect(await reply(own[0]!, 'SET whose own')).toBe('OK\n');
+    const lost = own[2]!;
+    await lost.kill();
+    rmSync(lost.directory, { recursive: true });
+    const untold = new NodePlace({
+      id: 3,
+      port: lost.port,
+      directory: lost.directory,
+      env: { DISTRIBUTED_FIRST_NODE: stranger.address },
+    });
+    places.push(untold);
+    await untold.start();
+    await until('it is a voter again', 15_000, () => /caught up, and is a voter now/.test(untold.run!.stderr));
+    await voters([own[0]!, own[1]!, untold], 10_000);
+    expect(await reply(untold, 'GET whose')).toBe('"own"\n');
+    await voters([stranger], 1_000);
+  });
+});
+
 describe('distributed cluster', () => {
   it('remove, add and status: a removed id is refused, with its old folder and with a new one, until it is invited', async () => {
     const [one, two, three_] = await three();
