@@ -54,7 +54,7 @@ function done(request: ClusterRequest, fields: Fields): string {
 
 const headings = ['id', 'address', 'kind', 'leader'];
 
-function table({ members, leader, version, newestVersion }: ClusterStatus): string {
+function table({ id, members, leader, version, newestVersion }: ClusterStatus): string {
   const rows = [
     headings,
     ...members.map(({ id, address, kind }) => [`${id}`, address, kind, id === leader ? 'yes' : '']),
@@ -67,5 +67,6 @@ function table({ members, leader, version, newestVersion }: ClusterStatus): stri
       .trimEnd(),
   );
   const waiting = newestVersion > version ? `, ${newestVersion} once the programs of all members know it` : '';
-  return `${lines.join('\n')}\n\nversion ${version} is in force${waiting}\n`;
+  const alone = leader === null ? `no leader: these are the members as node ${id} knows them\n` : '';
+  return `${lines.join('\n')}\n\n${alone}version ${version} is in force${waiting}\n`;
 }

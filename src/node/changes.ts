@@ -188,7 +188,11 @@ export function joinGoal(raft: Raft, own: NodeId, id: number, address: string, i
         `node ${id} was removed from the cluster; invite it with: distributed cluster add ${id} ${address}, or choose another --id`,
       );
     if (member.address !== address)
-      return refused(`node ${id} is a member at ${member.address}; choose another --id, or remove that one first`);
+      return refused(
+        member.kind === Kind.invited
+          ? `node ${id} is invited at ${member.address}; start it there, or invite it here: distributed cluster add ${id} ${address}`
+          : `node ${id} is a member at ${member.address}; choose another --id, or remove that one first`,
+      );
     if (member.kind === Kind.invited) return learner;
     if (sameIdentity(member.identity, identity)) return reached;
     return replaceLost(raft, own, members, member);

@@ -439,7 +439,8 @@ class Run implements RunningNode {
       const takesPart = listed && listed.kind !== 'removed' && listed.kind !== 'invited';
       if (takesPart && listed.identity === identity) return;
       const what = takesPart ? 'another data folder has taken its place' : 'it was removed from the cluster';
-      this.#node.fail(new RemovedError(`node ${id} stops: ${what}, as the node at ${address} says`));
+      const back = listed?.kind === 'invited' ? '; it is invited to come back with an empty data folder' : '';
+      this.#node.fail(new RemovedError(`node ${id} stops: ${what}, as the node at ${address} says${back}`));
     });
   }
 

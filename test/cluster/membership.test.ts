@@ -248,6 +248,21 @@ describe('distributed cluster', () => {
     await refused(/node 9 is no voter/, 'transfer', '9');
     await refused(new RegExp(`node 1 is a member at ${one.address}`), 'add', '1', four.address);
     await refused(/is the address of node 3, which is a member/, 'add', '4', three_.address);
+    const invited = `127.0.0.1:${await freePort()}`;
+    expect((await cluster(two, 'add', '4', invited)).code).toBe(0);
+    const elsewhere = await freePort();
+    const fifth = new NodePlace({
+      id: 4,
+      port: elsewhere,
+      directory: join(folder(), 'elsewhere'),
+      args: ['--join', one.address],
+    });
+    places.push(fifth);
+    fifth.spawn();
+    expect(await fifth.run!.finish(15_000)).toEqual({ code: 1, signal: null });
+    expect(fifth.run!.stderr).toContain(
+      `node 4 is invited at ${invited}; start it there, or invite it here: distributed cluster add 4 ${fifth.address}`,
+    );
     const nobody = await runProgram(['cluster', 'status', '--at', four.address]);
     expect(nobody).toMatchObject({
       code: 1,
@@ -264,5 +279,8 @@ describe('distributed cluster', () => {
     twin.spawn();
     expect(await twin.run!.finish(15_000)).toEqual({ code: 1, signal: null });
     expect(twin.run!.stderr).toMatch(new RegExp(`^distributed: .*node 2 is a member at ${two.address}`, 'm'));
+    await Promise.all([one.kill(), three_.kill()]);
+    await until('node 2 knows of no leader', 10_000, async () => (await two.status()).leader === null);
+    expect((await cluster(two, 'status')).stdout).toMatch(/^no leader: these are the members as node 2 knows them$/m);
   });
 });

@@ -36,10 +36,12 @@ it('sells no seat twice when the leader loses power', async () => {
 });
 
 it('is what README.md shows', () => {
-  const shown = /```ts\n(import \{ simulate \}[\s\S]*?)```/.exec(readFileSync('README.md', 'utf8'))![1]!;
+  const shown = /```ts\n(import \{ type SimClient, simulate \}[\s\S]*?)```/.exec(
+    readFileSync('README.md', 'utf8'),
+  )![1]!;
   const here = readFileSync('test/sim/example.test.ts', 'utf8');
-  const body = shown.slice(shown.indexOf('it('));
-  expect(body.length).toBeGreaterThan(300);
+  const body = shown.slice(shown.indexOf('/** The application'));
+  expect(body.length).toBeGreaterThan(600);
   expect(here).toContain(body);
 });
 

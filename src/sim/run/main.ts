@@ -1,13 +1,6 @@
 /**
- * `npm run sim`: runs of the simulation, by hand or for as long as one likes.
+ * `npm run sim`: runs of the simulation, by hand or for as long as one likes (`--help` lists the flags).
  *
- *     npm run sim                          ten seeds
- *     npm run sim -- --seed 7              one seed; with --trace its story, line by line
- *     npm run sim -- --seed 7 --only 3,5   with these of its faults alone
- *     npm run sim -- --seeds 100-199       a range of seeds
- *     npm run sim -- --seconds 600         seeds from a random one on, until the time is over
- *
- * More flags: --store js or wasm for all nodes, --ms for the time with faults, --no-shrink, --json for the totals in one line.
  * A failure is shrunk to the faults that it needs, and told with the command that replays it. Ends with 1 then.
  */
 import { parseArgs } from 'node:util';
@@ -18,6 +11,20 @@ import { type RunReport, runPlan } from './run.js';
 import { shrink } from './shrink.js';
 
 const shrinkMs = 60_000;
+
+const usage = `npm run sim -- [flags]
+
+  --seed S        one seed: a number, or any text
+  --seeds A-B     a range of seeds (default: 1-10)
+  --seconds N     seeds from a random one on, until so many seconds are over
+  --trace         tells the story of each run, line by line
+  --only 3,5      with these of its faults alone, as a failure names them; none: without any
+  --store S       js or wasm for all nodes, in place of a mixture
+  --ms N          time with faults, in simulated milliseconds
+  --no-shrink     a failure is told as it is, and not shrunk to the faults that it needs
+  --json          the totals as one line of JSON
+
+Exit codes: 0 nothing found, 1 a failure, 2 a wrong use.`;
 
 export interface SimArguments {
   readonly seeds: Iterable<number | string>;
@@ -88,9 +95,9 @@ function* until(deadline: number, first: number): Generator<number> {
 }
 
 function number(name: string, text: string): number {
-  const value = Number(text);
+  const value = text.trim() === '' ? Number.NaN : Number(text);
   if (Number.isFinite(value) && value >= 0) return value;
-  throw new Error(`--${name} must be a number, not ${text}`);
+  throw new Error(`--${name} must be a number, not ${text || 'nothing'}`);
 }
 
 function seedsOf(values: { seed?: string; seeds?: string; seconds?: string }): Iterable<number | string> {
@@ -169,11 +176,15 @@ async function tellFailure(
 
 /** Runs the seeds; the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void): Promise<number> {
+  if (args.includes('--help')) {
+    print(usage);
+    return 0;
+  }
   let given: SimArguments;
   try {
     given = parse(args);
   } catch (error) {
-    print(`sim: ${(error as Error).message}`);
+    print(`sim: ${(error as Error).message}; npm run sim -- --help lists the flags`);
     return 2;
   }
   const totals = new Totals();
@@ -193,6 +204,10 @@ export async function main(args: readonly string[], print: (line: string) => voi
       await tellFailure(plan, error, given, print);
       return 1;
     }
+  }
+  if (totals.runs === 0) {
+    print('sim: no seed was run; npm run sim -- --help lists the flags');
+    return 2;
   }
   for (const line of given.json ? [JSON.stringify(totals)] : totals.lines()) print(line);
   return 0;
