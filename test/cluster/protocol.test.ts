@@ -272,6 +272,23 @@ describe('values and keys', () => {
     two.close();
   });
 
+  it('of a transaction of nearly 16 MiB are committed from any node well within the time-out, and hold up nobody', async () => {
+    for (const node of cluster.nodes) {
+      const [client, other] = [await node.connect(), await node.connect()];
+      expect(await client.ask('BEGIN')).toBe('OK');
+      for (let n = 0; n < 15; n++) expect(await client.ask(`SET large${n} ${'v'.repeat(1_048_576)}`)).toBe('OK');
+      const began = performance.now();
+      const committed = client.ask('COMMIT');
+      expect(await other.ask('SET small 1')).toBe('OK');
+      expect(await committed).toBe('OK');
+      expect(await other.ask('SET small 2')).toBe('OK');
+      // By a window of the link (256 KiB) each 100 ms it would take 6 s and more.
+      expect(performance.now() - began).toBeLessThan(2_500);
+      client.close();
+      other.close();
+    }
+  });
+
   it('that are no UTF-8 come back as escapes that mean the same bytes', async () => {
     const port = cluster.nodes[0]!.port;
     const raw = Buffer.concat([
