@@ -42,8 +42,9 @@ interface Mirror {
   term: number;
   /** Term and vote that its disk is said to hold. */
   saved: { term: number; vote: number };
-  /** The term that it led when it was last looked at; 0: none. */
+  /** The term that it led when it was last looked at, 0: none, and by whose majorities it decided then. */
   led: number;
+  deciders: NodeState['deciders'];
   forgetful: boolean;
   /** What its disk held before the damage that it repairs. */
   before: readonly EntryMark[];
@@ -121,6 +122,7 @@ export class RaftChecker {
         term: 0,
         saved: { term: 0, vote: 0 },
         led: 0,
+        deciders: undefined,
         forgetful: false,
         before: [],
         shown: { term: 0, last: 0, claims: [] },
@@ -161,6 +163,7 @@ export class RaftChecker {
     mirror.term = term;
     mirror.saved = { term, vote };
     mirror.led = 0;
+    mirror.deciders = undefined;
     mirror.shown = { term: 0, last: 0, claims: [] };
     for (const [position, entry] of log.entries()) this.#remember(node, entry, log[position - 1]);
   }
@@ -357,13 +360,17 @@ export class RaftChecker {
     mirror.led = leads ? term : 0;
     this.#shownTo(mirror, mirror.shown.term);
     mirror.term = term;
+    const before = mirror.deciders;
+    mirror.deciders = deciders;
     if (commit <= mirror.commit) return;
     if (leads && ledBefore && mirror.log[commit - 1]?.term !== term)
       throw new Violation(
         'Leader Completeness',
         `node ${node} leads term ${term} and commits ${show(mirror.log[commit - 1])} by counting (§5.4.2)`,
       );
-    this.#commit(node, mirror, commit, term, deciders);
+    // In one step it may have counted first and then changed its members, or the other way round.
+    const groups = ledBefore && before ? [deciders, before] : [deciders];
+    this.#commit(node, mirror, commit, term, groups);
   }
 
   #elected(node: number, mirror: Mirror, term: number, deciders: NodeState['deciders']): void {
@@ -388,7 +395,7 @@ export class RaftChecker {
     }
   }
 
-  #commit(node: number, mirror: Mirror, commit: number, term: number, deciders: NodeState['deciders']): void {
+  #commit(node: number, mirror: Mirror, commit: number, term: number, either: readonly NodeState['deciders'][]): void {
     if (commit > mirror.log.length)
       throw new Violation(
         'State Machine Safety',
@@ -397,21 +404,22 @@ export class RaftChecker {
     for (let index = mirror.commit + 1; index <= commit; index++) {
       const entry = mirror.log[index - 1]!;
       const known = this.#committed[index - 1];
-      if (known === undefined) this.#firstCommit(node, entry, term, deciders);
+      if (known === undefined) this.#firstCommit(node, entry, term, either);
       else if (!same(known, entry))
         throw new Violation('State Machine Safety', `node ${node} commits ${show(entry)}, others ${show(known)}`);
     }
     mirror.commit = commit;
   }
 
-  #firstCommit(node: number, entry: EntryMark, term: number, deciders: NodeState['deciders']): void {
+  #firstCommit(node: number, entry: EntryMark, term: number, either: readonly NodeState['deciders'][]): void {
     const holders = [...this.#mirrors].filter(
       ([, { persisted, log, before }]) =>
         (persisted >= entry.index && same(log[entry.index - 1], entry)) || same(before[entry.index - 1], entry),
     );
     const ids = holders.map(([id]) => id);
-    const lacking = this.#lacking(ids, deciders);
-    if (lacking)
+    const lacks = either.map((deciders) => this.#lacking(ids, deciders));
+    const [lacking] = lacks;
+    if (lacking && lacks.every((one) => one !== undefined))
       throw new Violation(
         'commit durability',
         `node ${node} commits ${show(entry)}, which the disks of only ${ids.length} nodes are said to hold: ${ids.join(', ')}, no majority of ${lacking.join(', ')}`,

@@ -79,6 +79,21 @@ describe('the Raft checker', () => {
     expect(checker.committed).toBe(1);
   });
 
+  it('lets a leader count before it changes the members in the same step, and no later', () => {
+    begin([], [], []);
+    for (const voter of [1, 2]) checker.granted(voter, 1, 1, undefined);
+    const leadBy = (voters: number[], commit: number) =>
+      checker.state(1, { term: 1, leads: true, commit, deciders: [voters] });
+    leadBy([1, 2, 3], 0);
+    for (const node of [1, 2]) {
+      checker.appended(node, [entry(1, 1), entry(2, 1)], 1, node === 1);
+      checker.persisted(node, 2, 1);
+    }
+    leadBy([1, 3], 1);
+    expect(checker.committed).toBe(1);
+    expect(found(() => leadBy([1, 3], 2))).toBe('commit durability');
+  });
+
   it('finds a leader that takes entries back', () => {
     begin(log(1, 1), [], []);
     lead(1, 2);
