@@ -122,8 +122,9 @@ function change(host: AdminHost, raft: Raft, request: Change, reply: (value: obj
 /** What was asked for is so. Of `add` it says what became of the node, which may have been a member all along. */
 function answerTo(host: AdminHost, { request, id }: Change): object {
   if (request === 'join') return joinAnswer(host);
-  const kind = findMember(host.roster.members, id)?.kind ?? Kind.removed;
-  return request === 'add' ? { done: true, kind: kindNames[kind] } : { done: true };
+  if (request === 'remove') return { done: true };
+  const member = findMember(host.roster.members, id);
+  return { done: true, kind: kindNames[member && takesPart(member) ? member.kind : Kind.invited] };
 }
 
 function goalOf({ id: own }: AdminHost, raft: Raft, request: Change): Goal {

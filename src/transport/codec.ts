@@ -194,12 +194,6 @@ function readFounding(fields: Fields | undefined): Founding | undefined {
   return founding;
 }
 
-/** Whether it has a body. */
-function isBulk(kind: FrameKind): boolean {
-  if (kind === FrameKind.append || kind === FrameKind.forward) return true;
-  return kind === FrameKind.offer || kind === FrameKind.chunk;
-}
-
 function amid<T extends PeerMessage>(is: boolean, message: T): T {
   return is ? { ...message, amid: true } : message;
 }
@@ -232,7 +226,7 @@ export class MessageReader {
   readonly #to: NodeId;
   readonly #deliver: Deliver;
   readonly #message: (message: PeerMessage) => void;
-  /** A message with a body has begun, and is not delivered yet. */
+  /** A message with raw bytes has begun, and is not delivered yet. */
   #arriving = false;
   /** The node at the other end; 0 until its hello has been let in. */
   from: NodeId = 0;
@@ -268,7 +262,7 @@ export class MessageReader {
       return undefined;
     }
     const term = fields.integer();
-    if (isBulk(kind)) this.#arriving = true;
+    if (total > 0) this.#arriving = true;
     if (kind === FrameKind.append) return this.#append(fields, term, total);
     if (kind === FrameKind.forward) return this.#forward(fields, term, total);
     if (kind === FrameKind.offer) return this.#offer(fields, term, total);

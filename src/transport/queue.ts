@@ -5,8 +5,9 @@
  *
  * No more than about WINDOW_BYTES are handed to the socket beyond what it has drained: what waits here can still be
  * overtaken, what waits there cannot. Each pump is one write. The next comes with the next message, or when the socket has
- * drained; where the system took the whole write at once there is nothing to drain, and it comes a little later by itself. Its memory is written again only when the socket has nothing
- * queued: then the system has taken everything that was handed over.
+ * drained; where the system took the whole write at once there is nothing to drain, and it comes a little later by itself.
+ * The memory of a write is written again only when the socket has nothing queued: then the system has taken everything
+ * that was handed over.
  */
 import type { Socket } from '../env/env.js';
 import type { Crc32c } from '../log/types.js';

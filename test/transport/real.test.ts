@@ -49,7 +49,8 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
-it('carries large and small messages over real sockets, the small ones between the pieces of the large', async () => {
+/** A message of 16 MB that has begun to leave node 2 for node 1. */
+async function largeOnItsWay(): Promise<{ atOne: PeerMessage[]; two: Transport; large: PeerMessage }> {
   const atOne: PeerMessage[] = [];
   const one = await node(1, atOne);
   const two = await node(2, []);
@@ -59,10 +60,15 @@ it('carries large and small messages over real sockets, the small ones between t
   const large = forward(1, 16_000_000);
   two.transport.send(large);
   two.transport.flush();
+  return { atOne, two: two.transport, large };
+}
+
+it('carries large and small messages over real sockets, the small ones between the pieces of the large', async () => {
+  const { atOne, two, large } = await largeOnItsWay();
   let round = 0;
   await until(() => {
-    two.transport.send({ type: 'heartbeat', from: 2, to: 1, term: 1, commit: 0, round: ++round });
-    two.transport.flush();
+    two.send({ type: 'heartbeat', from: 2, to: 1, term: 1, commit: 0, round: ++round });
+    two.flush();
     return atOne.some((message) => message.type === 'forward');
   });
   const place = atOne.findIndex((message) => message.type === 'forward');
@@ -83,15 +89,7 @@ it('notices that a peer has closed', async () => {
 });
 
 it('carries a large message to its end although nothing is sent behind it', async () => {
-  const atOne: PeerMessage[] = [];
-  const one = await node(1, atOne);
-  const two = await node(2, []);
-  one.transport.connect([{ id: 2, address: `127.0.0.1:${two.port}` }]);
-  two.transport.connect([{ id: 1, address: `127.0.0.1:${one.port}` }]);
-  await until(() => one.transport.isUp(2) && two.transport.isUp(1));
-  const large = forward(1, 16_000_000);
-  two.transport.send(large);
-  two.transport.flush();
+  const { atOne, large } = await largeOnItsWay();
   await until(() => atOne.length > 0);
   expect(texts(atOne)).toEqual(texts([large]));
 });
